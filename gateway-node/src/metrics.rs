@@ -9,6 +9,7 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+use shared::v1::payload::GuildCount;
 
 /// The label of a counter that is split by reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,6 +44,8 @@ pub struct Moment<'a> {
     pub is_backplane_available: bool,
     /// The number of log entries that the node has still to deliver, by application.
     pub log_lags: &'a [(&'a str, u64)],
+    /// The guild counts that were broadcast last, by application.
+    pub guild_counts: &'a [(&'a str, GuildCount)],
     /// Lines of the node's own log that were dropped because standard error was not read in time.
     pub log_lines_dropped: u64,
 }
@@ -225,6 +228,27 @@ impl Moment<'_> {
             lags.get_or_create(&ApplicationLabel { application })
                 .set(i64::try_from(lag).unwrap_or(i64::MAX));
         }
+        let by_application = |count: fn(&GuildCount) -> u64| {
+            let family = Family::<ApplicationLabel, Gauge<i64>>::default();
+            for (application, counts) in self.guild_counts {
+                let application = (*application).to_owned();
+                family
+                    .get_or_create(&ApplicationLabel { application })
+                    .set(i64::try_from(count(counts)).unwrap_or(i64::MAX));
+            }
+            family
+        };
+        registry.register("guilds", "Guilds that the bots report", by_application(|of| of.guilds));
+        registry.register(
+            "guild_members",
+            "Members of those guilds",
+            by_application(|of| of.guild_members),
+        );
+        registry.register(
+            "cached_guild_members",
+            "Members that the bots have cached",
+            by_application(|of| of.cached_guild_members),
+        );
         registry.register(
             "log_lines_dropped",
             "Lines of the node's log that nobody read in time",
@@ -276,6 +300,14 @@ mod tests {
             is_draining: true,
             is_backplane_available: true,
             log_lags: &[("shop", 2), ("utilbot", 0)],
+            guild_counts: &[(
+                "shop",
+                GuildCount {
+                    guilds: 1000,
+                    guild_members: 55_555,
+                    cached_guild_members: 32_000,
+                },
+            )],
             log_lines_dropped: 7,
         };
         let text = metrics.render(&moment).unwrap();

@@ -63,6 +63,7 @@ mod redis_trouble;
 mod refusals;
 mod reports;
 mod request_heads;
+mod scopes;
 mod slow_readers;
 mod streams;
 mod tls;

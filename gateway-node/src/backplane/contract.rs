@@ -37,9 +37,19 @@ pub trait Backplane: Send + Sync + 'static {
     /// Ends the membership of a session: removes its report from the counts and stops delivering to it.
     fn leave(&self, application: &str, id: SessionId);
 
-    /// Replaces the report of a bot. `key` is the id of its API key. If the sessions of one key change their reports
-    /// too fast, the reports are delayed, and only the latest one of each session is applied.
-    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report);
+    /// Replaces the report of a bot, or the guilds that a session of another type watches. `key` is the id of its API
+    /// key. If the sessions of one key change their guilds too fast, the changes are delayed, and only the latest one of
+    /// each session is applied.
+    ///
+    /// Returns the end of the log when this report, or a later one of the session, had been applied. If that does not
+    /// happen in time, the report will be applied all the same.
+    fn report(
+        &self,
+        application: &str,
+        id: SessionId,
+        key: &Arc<str>,
+        report: Report,
+    ) -> Pending<Position, Unavailable>;
 
     /// Appends all of the events or none, and returns their positions. Calls by one caller are appended in call order.
     /// The index in an error counts the publications from 0.
@@ -294,6 +304,9 @@ pub struct LogStatus {
     pub top: u64,
     /// The number of entries that this node has still to deliver; 0 if it has no receiver.
     pub lag: u64,
+    /// The guild counts that were broadcast last.
+    #[serde(skip)]
+    pub counts: GuildCount,
 }
 
 /// A node of the cluster.

@@ -36,13 +36,16 @@ pub struct Entry {
 pub enum Audience {
     /// Every session of these types.
     Types(ClientTypes),
-    /// The sessions that had reported a guild. If all of them end before they receive the event, the next session to
-    /// report the guild receives it.
+    /// The bots that had reported a guild. If all of them end before they receive the event, the next bot to report the
+    /// guild receives it.
     Reporters {
         /// The guild.
         guild: GuildId,
-        /// The sessions.
+        /// The bots.
         sessions: SmallVec<[SessionId; 2]>,
+        /// Whether the sessions that watch the guild receive it too. They are not listed, because thousands can watch
+        /// one guild. `false` if the event is readdressed: then they have it already.
+        are_watchers_included: bool,
         /// The types that may receive it.
         of: ClientTypes,
     },
@@ -67,7 +70,7 @@ impl Entry {
         size_of::<Self>() + name.len() + d.len()
     }
 
-    /// Whether a session that joined at `since` receives the entry.
+    /// Whether a session that joined at `since` receives the entry because of its type, or because the entry names it.
     pub fn admits(&self, id: SessionId, kind: ClientType, since: Position) -> bool {
         let addressed = match &self.audience {
             Audience::Types(kinds) => kinds.contains(kind),

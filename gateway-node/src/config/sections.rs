@@ -176,10 +176,13 @@ section! {
         /// Bytes per second that a version 1 connection may send before it identifies, once it has used up
         /// `limits.unidentified_bytes`.
         unidentified_bytes_per_second: u32 = 16_384, from 1, to 71_582_788;
-        /// Guild ids per second that the sessions of one key on one node may change in their reports. Reports beyond
-        /// that are applied later.
+        /// Guild ids per second that the sessions of one key on one node may change in what they report or watch. Changes
+        /// beyond that are applied later.
         report_ids_per_second: u32 = 2000, from 1, to 71_582_788;
-        /// Guild ids that the sessions of one key on one node may change at once. The largest report has 10,000.
+        /// Guild ids that a session may report or watch.
+        guilds_per_session: usize = 10_000, from 1;
+        /// Guild ids that the sessions of one key on one node may change at once. The largest report has
+        /// `limits.guilds_per_session`.
         report_ids_burst: u32 = 20_000, from 1;
         /// Pings, pongs and continuation frames that a connection may send per minute. The node delays reading any
         /// more.

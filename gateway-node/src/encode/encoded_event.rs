@@ -8,7 +8,10 @@ use shared::{
     client_type::ClientType,
     compression::{Level, deflate},
     discord::{Content, without_content},
-    v1::{Encoding, payload},
+    v1::{
+        Encoding,
+        payload::{self, GuildCount},
+    },
 };
 use smallvec::SmallVec;
 
@@ -27,6 +30,8 @@ pub(crate) struct EncodedEvent {
     pub(crate) entry: Entry,
     /// Its node-local number: it counts the entries of its log that this node has seen.
     pub(crate) number: u64,
+    /// Whether it has the guild counts, which sessions of every type can ask for.
+    pub(crate) is_counts: bool,
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
     encoded: Mutex<SmallVec<[Made; 1]>>,
@@ -38,6 +43,7 @@ pub(crate) struct EncodedEvent {
 impl EncodedEvent {
     pub(crate) fn new(entry: Entry, number: u64, level: Level, metrics: Arc<Metrics>) -> Self {
         Self {
+            is_counts: &*entry.name == GuildCount::NAME,
             entry,
             number,
             text: OnceLock::new(),

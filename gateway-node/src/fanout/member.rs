@@ -4,7 +4,10 @@ use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1
 
 use tokio::time::Instant;
 
-use super::subscriber_groups::{GroupMember, SubscriberGroups};
+use super::{
+    scopes::Scopes,
+    subscriber_groups::{GroupMember, SubscriberGroups},
+};
 use crate::{
     backplane::Position,
     encode::{DispatchEncoder, LogCursor, WireFormat, encoded_event::EncodedEvent},
@@ -25,6 +28,8 @@ pub(crate) struct V1Member {
 pub(crate) struct V1GroupKey {
     pub(crate) kind: ClientType,
     pub(crate) encoding: Encoding,
+    /// Whether they receive the guild counts. Bots always do.
+    pub(crate) counts: bool,
 }
 
 /// A Discord session as a member of a group.
@@ -50,6 +55,8 @@ pub(crate) struct DiscordGroupKey {
 pub(crate) struct ApplicationSubscribers {
     pub(crate) v1: SubscriberGroups<V1GroupKey, V1Member>,
     pub(crate) discord: SubscriberGroups<DiscordGroupKey, DiscordMember>,
+    /// Which v1 sessions watch which guilds.
+    pub(crate) scopes: Scopes,
     /// The number of the last entry of which delivery has begun.
     pub(crate) started: u64,
     /// The last entry that has been delivered to all sessions that receive it.
@@ -71,16 +78,32 @@ impl ApplicationSubscribers {
     }
 }
 
+impl V1GroupKey {
+    /// Whether an entry is for all members of the group.
+    pub(crate) fn gets(self, entry: &EncodedEvent) -> bool {
+        entry.is_for_all(self.kind) || (self.counts && entry.is_counts)
+    }
+}
+
 impl V1Member {
     /// Sends the session an entry if it is a receiver. Returns whether it is.
     pub(crate) fn deliver_to(&self, entry: &EncodedEvent, key: V1GroupKey, now: Instant) -> bool {
         let admitted = entry.entry.admits(self.id, key.kind, self.since);
-        if admitted {
+        if admitted || (key.counts && entry.is_counts) {
+            return self.deliver_addressed(entry, key, now);
+        }
+        false
+    }
+
+    /// Sends the session an entry that is for it, unless it joined later or is the author. Returns whether it is sent.
+    pub(crate) fn deliver_addressed(&self, entry: &EncodedEvent, key: V1GroupKey, now: Instant) -> bool {
+        let is_sent = entry.entry.position.is_after(self.since) && entry.entry.author != Some(self.id);
+        if is_sent {
             // If the outbox overflows, the connection's driver evicts the session.
             self.outbox
                 .deliver(&Batch::from(entry.frame(key.encoding).clone()), now);
         }
-        admitted
+        is_sent
     }
 }
 

@@ -5,5 +5,6 @@ pub(crate) mod delivery_queue;
 pub(crate) mod discord_batch;
 pub(crate) mod group_batch;
 pub(crate) mod member;
+pub(crate) mod scopes;
 pub(crate) mod subscriber_groups;
 pub(crate) mod v1_batch;

@@ -33,10 +33,10 @@ pub(crate) struct V1Batch<'a> {
 }
 
 impl<'a> V1Batch<'a> {
-    /// Selects those of `entries` that all sessions of the group's type receive. Returns `None` if there are none.
+    /// Selects those of `entries` that all members of the group receive. Returns `None` if there are none.
     pub(crate) fn new(entries: &'a [Arc<EncodedEvent>], key: V1GroupKey) -> Option<Self> {
         let entries = entries.iter().map(AsRef::as_ref);
-        let entries: SmallVec<[&EncodedEvent; 8]> = entries.filter(|it| it.is_for_all(key.kind)).collect();
+        let entries: SmallVec<[&EncodedEvent; 8]> = entries.filter(|it| key.gets(it)).collect();
         if entries.is_empty() {
             return None;
         }

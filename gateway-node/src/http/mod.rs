@@ -4,6 +4,7 @@
 mod admit;
 mod body;
 mod cluster;
+mod counts;
 mod discord;
 mod error;
 mod guilds;

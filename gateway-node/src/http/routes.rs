@@ -12,7 +12,9 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use super::{ApiError, HttpState, RestError, cluster, discord, error, guilds, landing, publish, sessions, status};
+use super::{
+    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, landing, publish, sessions, status,
+};
 
 /// The path of an application's guilds.
 const GUILDS: &str = "/api/v1/applications/{application}/guilds";
@@ -125,6 +127,7 @@ pub fn public_endpoints() -> Vec<Endpoint> {
         new("/protocol").on(Method::GET, landing::protocol),
         new("/metrics").on(Method::GET, status::metrics),
         new("/api/v1/events").on(Method::POST, publish::publish),
+        new("/api/v1/counts").on(Method::GET, counts::counts),
         new("/api/v1/cluster").on(Method::GET, cluster::cluster),
         new("/api/v1/sessions").on(Method::GET, sessions::list),
         new("/api/v1/sessions/hello").on(Method::POST, sessions::delay_hello),

@@ -94,6 +94,11 @@ pub(super) async fn metrics(request: HttpRequest, api: web::Data<HttpState>) -> 
 pub(super) async fn open_metrics(api: web::Data<HttpState>) -> Result<HttpResponse, ApiError> {
     let backplane = api.app.backplane.status();
     let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
+    let counts: Vec<_> = backplane
+        .logs
+        .iter()
+        .map(|log| (&*log.application, log.counts))
+        .collect();
     let moment = Moment {
         connections: api.app.admission.connections(),
         body_bytes: api.bodies.bytes(),
@@ -103,6 +108,7 @@ pub(super) async fn open_metrics(api: web::Data<HttpState>) -> Result<HttpRespon
         is_draining: api.app.drain.is_draining(),
         is_backplane_available: backplane.available,
         log_lags: &lags,
+        guild_counts: &counts,
         log_lines_dropped: logging::dropped_lines(),
     };
     let text = api.app.metrics.render(&moment).map_err(|error| {

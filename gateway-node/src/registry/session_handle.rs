@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
+use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_id::SessionId, v1::Encoding};
 
 use super::{RegistryShard, SessionKind, shard::Identity};
 use crate::{
@@ -24,6 +24,10 @@ pub struct Registration {
     pub key: Arc<Key>,
     /// How its events are encoded.
     pub encoding: Encoding,
+    /// Whether it receives the guild counts although it is no bot.
+    pub counts: bool,
+    /// The guilds that it watches: ascending, without duplicates.
+    pub guilds: Vec<GuildId>,
     /// The end of the log when it joined.
     pub since: Position,
 }
@@ -57,6 +61,8 @@ impl SessionHandle {
             kind,
             key,
             encoding,
+            counts,
+            guilds,
             since,
         } = registration;
         let inner = &self.shard.inner;
@@ -64,9 +70,12 @@ impl SessionHandle {
         {
             let mut state = inner.state.borrow_mut();
             let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
-            subscribers
-                .v1
-                .add(V1GroupKey { kind, encoding }, V1Member { id, since, outbox });
+            let group_key = V1GroupKey { kind, encoding, counts };
+            subscribers.v1.add(group_key, V1Member { id, since, outbox });
+            if !guilds.is_empty() {
+                // It receives nothing up to `since` anyway.
+                subscribers.scopes.watch(id, guilds, since, Some(since));
+            }
         }
         inner.backplane.ready(&application, id);
         self.set_identity(Identity {
@@ -76,6 +85,16 @@ impl SessionHandle {
             fencing_token: 0,
             key,
         });
+    }
+
+    /// Replaces the guilds that a v1 session watches, which must be ascending and without duplicates, from the entries
+    /// after `at` on. Returns the position at which that takes effect: `at` or a later one. Returns `None` if the session
+    /// has not identified.
+    pub fn watch(&self, guilds: Vec<GuildId>, at: Position) -> Option<Position> {
+        self.with_identity(|subscribers, id, _| {
+            let reached = subscribers.finished.map(|cursor| cursor.position);
+            subscribers.scopes.watch(id, guilds, at, reached)
+        })
     }
 
     /// Records which Discord session this is. It receives nothing until it subscribes.
@@ -196,7 +215,10 @@ impl Drop for SessionHandle {
             let mut state = inner.state.borrow_mut();
             let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
             match kind {
-                SessionKind::V1(_) => drop(subscribers.v1.remove(id)),
+                SessionKind::V1(_) => {
+                    subscribers.v1.remove(id);
+                    subscribers.scopes.remove(id);
+                }
                 // Whether the session stays resumable is decided elsewhere.
                 SessionKind::Discord => {
                     subscribers.unsubscribe(id, fencing_token);

@@ -16,6 +16,7 @@ use crate::{
         discord_batch::DiscordBatch,
         group_batch::GroupBatch,
         member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember},
+        scopes::Scopes,
         subscriber_groups::{GroupMember, GroupRange, SubscriberGroups},
         v1_batch::V1Batch,
     },
@@ -126,6 +127,7 @@ impl RegistryShard {
             self.begin(now);
             if together == 0 {
                 self.deliver_to_few(first);
+                self.deliver_to_watchers(first).await;
             } else {
                 self.pass(now, |subscribers| &mut subscribers.v1, |_, key| V1Batch::new(now, key))
                     .await;
@@ -197,7 +199,10 @@ impl RegistryShard {
         let mut state = self.inner.state.borrow_mut();
         let application = &last.entry.application;
         match state.subscribers.get_mut(application) {
-            Some(subscribers) => subscribers.started = last.number,
+            Some(subscribers) => {
+                subscribers.started = last.number;
+                subscribers.scopes.reach(last.entry.position);
+            }
             None => state.subscribers.entry(Arc::clone(application)).or_default().started = last.number,
         }
     }
@@ -257,6 +262,41 @@ impl RegistryShard {
         }
     }
 
+    /// Delivers an event of a guild to the sessions that watch it.
+    async fn deliver_to_watchers(&self, event: &EncodedEvent) {
+        let Audience::Reporters {
+            guild,
+            are_watchers_included: true,
+            of,
+            ..
+        } = event.entry.audience
+        else {
+            return;
+        };
+        let deliver_to = |subscribers: &ApplicationSubscribers, ids: &[SessionId]| -> u64 {
+            let now = Instant::now();
+            let members = ids.iter().filter_map(|id| subscribers.v1.get(*id));
+            let members = members.filter(|(key, _)| of.contains(key.kind));
+            members
+                .map(|(key, member)| u64::from(member.deliver_addressed(event, key, now)))
+                .sum()
+        };
+        let deliveries = &self.inner.registry.inner.metrics.deliveries;
+        // Sessions come and go while the worker yields between two chunks of a long list.
+        let long_list = self.with_subscribers(event, |subscribers| {
+            let watchers = subscribers.scopes.watchers(guild);
+            if watchers.len() > CHUNK {
+                return watchers.to_vec();
+            }
+            deliveries.inc_by(deliver_to(subscribers, watchers));
+            Vec::new()
+        });
+        for chunk in long_list.chunks(CHUNK) {
+            deliveries.inc_by(self.with_subscribers(event, |subscribers| deliver_to(subscribers, chunk)));
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Stops all deliveries to the current sessions of an application. Entries that are for one of its v1 sessions
     /// alone go to other sessions. Returns the ids of the severed sessions.
     pub(super) fn sever(&self, application: &Arc<str>) -> FxHashSet<SessionId> {
@@ -266,6 +306,7 @@ impl RegistryShard {
                 return FxHashSet::default();
             };
             let members: FxHashSet<_> = std::mem::take(&mut subscribers.v1).ids().collect();
+            subscribers.scopes = Scopes::default();
             let subscribers: FxHashSet<_> = std::mem::take(&mut subscribers.discord).ids().collect();
             state.severed.extend(members.iter().chain(&subscribers));
             (members, subscribers)

@@ -3,14 +3,20 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHandle, StreamHandler, WrapFuture};
-use shared::{idempotency_key::IdempotencyKey, session_id::SessionId};
+use shared::{
+    client_type::ClientType,
+    guild::GuildId,
+    idempotency_key::IdempotencyKey,
+    session_id::SessionId,
+    v1::{Report, ReportedGuilds},
+};
 use tokio::time::Instant;
 
 use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState};
 use crate::{
     admission::Permit,
     auth::Key,
-    backplane::{Idempotency, Position, Publication, PublishError, Publishing, WhenUnavailable},
+    backplane::{Idempotency, Position, Publication, PublishError, Publishing, Unavailable, WhenUnavailable},
     registry::{Registration, SessionCommand, SessionHandle},
     transport::{Context, Inbound, Inbox, Outbox},
 };
@@ -27,6 +33,11 @@ pub struct Session<P: Protocol> {
     handle: Option<SessionHandle>,
     key: Option<Arc<Key>>,
     id: Option<SessionId>,
+    /// Whether it watches guilds instead of reporting them.
+    is_watching: bool,
+    /// The number of reports whose result is awaited or known, and that of the latest one that has been applied.
+    reports: u64,
+    reports_applied: u64,
     /// The running timer, and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
     has_ended: bool,
@@ -52,6 +63,9 @@ impl<P: Protocol> Session<P> {
             handle: None,
             key: None,
             id: None,
+            is_watching: false,
+            reports: 0,
+            reports_applied: 0,
             timer: None,
             has_ended: false,
         }
@@ -73,14 +87,7 @@ impl<P: Protocol> Session<P> {
                     }
                 }
                 Action::Drain => self.outbox.tell_when_drained(),
-                Action::Report(report) => {
-                    if let (Some(key), Some(id)) = (&self.key, self.id) {
-                        self.worker
-                            .app
-                            .backplane
-                            .report(key.application(), id, key.shared_id(), report);
-                    }
-                }
+                Action::Report { report, number } => self.report(report, number, context),
                 Action::Publish {
                     publication,
                     key,
@@ -163,8 +170,55 @@ impl<P: Protocol> Session<P> {
         self.permit.identify();
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
+        self.is_watching = registration.kind != ClientType::Bot;
         if let Some(handle) = &self.handle {
             handle.identify(registration, self.outbox.clone());
+        }
+    }
+
+    fn report(&mut self, report: Report, number: u64, context: &mut Context<Self>) {
+        let (Some(key), Some(id)) = (&self.key, self.id) else {
+            return;
+        };
+        let watched = match &report.guilds {
+            ReportedGuilds::Ids(guilds) if self.is_watching => Some(guilds.clone()),
+            _ => None,
+        };
+        let backplane = &self.worker.app.backplane;
+        let applied = backplane.report(key.application(), id, key.shared_id(), report);
+        if number == 0 && watched.is_none() {
+            return;
+        }
+        self.reports += 1;
+        let count = self.reports;
+        context.spawn(applied.into_actor(self).map(move |result, session, context| {
+            session.reported(count, number, watched, result, context);
+        }));
+    }
+
+    /// Handles the result of report number `count` of this session.
+    fn reported(
+        &mut self,
+        count: u64,
+        number: u64,
+        watched: Option<Vec<GuildId>>,
+        result: Result<Position, Unavailable>,
+        context: &mut Context<Self>,
+    ) {
+        if self.has_ended {
+            return;
+        }
+        let mut result = result;
+        if let (Ok(at), Some(guilds), Some(handle)) = (result, watched, &self.handle) {
+            // A report that was replaced before it was applied never takes effect.
+            if self.reports_applied < count {
+                self.reports_applied = count;
+                result = handle.watch(guilds, at).ok_or(Unavailable);
+            }
+        }
+        if number > 0 {
+            let actions = self.protocol.reported(number, result);
+            self.apply(actions, context);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{cx::Cx, worker_state::WorkerState};
 use crate::{
     auth::Key,
-    backplane::{Owner, Position, Publication, PublishError},
+    backplane::{Owner, Position, Publication, PublishError, Unavailable},
     registry::{EndReason, InjectedFault, Registration},
     transport::{Message, Violation},
 };
@@ -32,8 +32,14 @@ pub enum Action<C> {
     Attach(Owner, Arc<Key>),
     /// Calls [`Protocol::drained`] once nothing waits for the client.
     Drain,
-    /// Replaces the report of this bot.
-    Report(Report),
+    /// Replaces the report of this bot, or the guilds that this session of another type watches. The result goes to
+    /// [`Protocol::reported`].
+    Report {
+        /// The report; of a session that is no bot only the guilds matter.
+        report: Report,
+        /// Identifies the report in [`Protocol::reported`]. Several reports can have the number 0.
+        number: u64,
+    },
     /// Publishes an event. The result goes to [`Protocol::published`].
     Publish {
         /// The event.
@@ -121,6 +127,13 @@ pub trait Protocol: Unpin + 'static {
 
     /// Handles the result of an [`Action::Publish`] of the event `name`, which had this number.
     fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> Actions<Self::Call>;
+
+    /// Handles the result of an [`Action::Report`], which had this number: the position of the log after which the
+    /// report is in effect.
+    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>) -> Actions<Self::Call> {
+        let _ = (number, result);
+        Actions::new()
+    }
 
     /// Ends the session, in the words of the protocol.
     fn end(&mut self, end: SessionEnd, cx: &Cx<'_>) -> Actions<Self::Call>;

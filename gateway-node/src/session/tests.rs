@@ -52,8 +52,14 @@ impl Backplane for Distant {
         self.0.leave(application, id);
     }
 
-    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
-        self.0.report(application, id, key, report);
+    fn report(
+        &self,
+        application: &str,
+        id: SessionId,
+        key: &Arc<str>,
+        report: Report,
+    ) -> Pending<Position, Unavailable> {
+        self.0.report(application, id, key, report)
     }
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {

@@ -4,10 +4,14 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, Refusal, Rejection, Report, SEND_SERVERS, Side};
+use super::{
+    Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, Refusal, Rejection, Report, SEND_SERVERS, Side,
+    WATCH_GUILDS, scope::watched_guilds,
+};
 use crate::{
     client_type::ClientType,
     fields::{is_string, string},
+    guild::GuildId,
     idempotency_key::IdempotencyKey,
     problem::{Problem, ProblemKind},
     routing::{EventTable, Route, shape_of_data},
@@ -34,6 +38,13 @@ pub enum AfterIdentify<'a, 't> {
         /// The nonce, if the packet is to be answered.
         nonce: Option<Nonce>,
     },
+    /// A website or service replaces the guilds that it watches.
+    Watch {
+        /// The guilds: ascending, without duplicates.
+        guilds: Vec<GuildId>,
+        /// The nonce, if the packet is to be answered.
+        nonce: Option<Nonce>,
+    },
     /// An application event for other clients.
     Event {
         /// The destination of the event.
@@ -54,15 +65,15 @@ pub enum AfterIdentify<'a, 't> {
     },
 }
 
-/// Reads an envelope of a client that has not identified.
+/// Reads an envelope of a client that has not identified. An identify may list `max_guilds` guilds.
 ///
 /// Returns `None` for everything but a heartbeat and an identify. Such payloads are ignored and never answered
 /// (protocol v1, "Life of a connection", 3).
-pub fn before_identify(envelope: &Envelope<'_>) -> Option<BeforeIdentify> {
+pub fn before_identify(envelope: &Envelope<'_>, max_guilds: usize) -> Option<BeforeIdentify> {
     match opcode(envelope.op?)? {
         Opcode::Heartbeat => Some(BeforeIdentify::Heartbeat),
         Opcode::ClientEvent if string(envelope.t?)? == IDENTIFY => {
-            Some(BeforeIdentify::Identify(Identify::parse(envelope.d)))
+            Some(BeforeIdentify::Identify(Identify::parse(envelope.d, max_guilds)))
         }
         _ => None,
     }
@@ -74,17 +85,19 @@ pub fn before_identify(envelope: &Envelope<'_>) -> Option<BeforeIdentify> {
 ///
 /// The [`Rejection`] with which the connection ends (protocol v1, "Errors"). `op` is checked first, then whether this
 /// is a second identify; all other problems are reported together. If the packet has a valid nonce, they are returned as
-/// [`AfterIdentify::Faulty`] instead. `table` is called for events alone.
+/// [`AfterIdentify::Faulty`] instead. A list of guilds may have `max_guilds` of them. `table` is called for application
+/// events alone.
 pub fn after_identify<'a, 't>(
     envelope: &Envelope<'a>,
     sender: ClientType,
+    max_guilds: usize,
     table: impl FnOnce() -> &'t EventTable,
 ) -> Result<AfterIdentify<'a, 't>, Rejection> {
     let op = envelope.op.ok_or(Rejection::plain(ErrorCode::NoOpcode))?;
     match opcode(op).filter(|opcode| opcode.sender() == Side::Client) {
         Some(Opcode::Heartbeat) => Ok(AfterIdentify::Heartbeat),
         Some(_) => {
-            let command = event(envelope, sender, table());
+            let command = event(envelope, sender, max_guilds, table);
             with_nonce(command, envelope.n)
         }
         None => Err(Rejection::plain(ErrorCode::WrongOpcode)),
@@ -104,7 +117,10 @@ fn with_nonce<'a, 't>(
     let Some(n) = n else { return command };
     match (Nonce::parse(n), command) {
         (Ok(new), Ok(mut command)) => {
-            if let AfterIdentify::Report { nonce, .. } | AfterIdentify::Event { nonce, .. } = &mut command {
+            if let AfterIdentify::Report { nonce, .. }
+            | AfterIdentify::Watch { nonce, .. }
+            | AfterIdentify::Event { nonce, .. } = &mut command
+            {
                 *nonce = Some(new);
             }
             Ok(command)
@@ -125,7 +141,8 @@ fn with_nonce<'a, 't>(
 fn event<'a, 't>(
     envelope: &Envelope<'a>,
     sender: ClientType,
-    table: &'t EventTable,
+    max_guilds: usize,
+    table: impl FnOnce() -> &'t EventTable,
 ) -> Result<AfterIdentify<'a, 't>, Rejection> {
     let name = match name(envelope.t) {
         Ok(name) => name,
@@ -139,11 +156,15 @@ fn event<'a, 't>(
     match &*name {
         IDENTIFY => Err(Rejection::plain(ErrorCode::WrongIdentify)),
         SEND_SERVERS => {
-            let report = Report::parse(envelope.d, sender)?;
+            let report = Report::parse(envelope.d, sender, max_guilds)?;
             Ok(AfterIdentify::Report { report, nonce: None })
         }
+        WATCH_GUILDS => {
+            let guilds = watched_guilds(envelope.d, sender, max_guilds)?;
+            Ok(AfterIdentify::Watch { guilds, nonce: None })
+        }
         name => {
-            let route = table.route(name, sender, envelope.d);
+            let route = table().route(name, sender, envelope.d);
             let key = envelope.k.map(key).transpose();
             match (route, envelope.d, key) {
                 (Ok(route), Some(d), Ok(key)) => Ok(AfterIdentify::Event {
@@ -207,9 +228,10 @@ mod tests {
     fn answer(text: &str, sender: ClientType) -> String {
         let table = table();
         let envelope = Envelope::parse(text).unwrap();
-        match after_identify(&envelope, sender, || &table) {
+        match after_identify(&envelope, sender, 10_000, || &table) {
             Ok(AfterIdentify::Heartbeat) => "heartbeat".into(),
             Ok(AfterIdentify::Report { report, .. }) => format!("{:?}", report.guilds),
+            Ok(AfterIdentify::Watch { guilds, .. }) => format!("{guilds:?}"),
             Ok(AfterIdentify::Event { route, d, .. }) => format!("{} {d}", route.name),
             Ok(AfterIdentify::Faulty { refusal, nonce }) => payload::refused(Some(&nonce), &refusal),
             Err(Rejection { code, problems }) => payload::error(code, code.message(), &problems),
@@ -222,7 +244,7 @@ mod tests {
 
     #[test]
     fn only_heartbeats_and_identifies_are_read_before_identify() {
-        let read = |text| before_identify(&Envelope::parse(text).unwrap());
+        let read = |text| before_identify(&Envelope::parse(text).unwrap(), 10_000);
         for text in [r#"{"op":10}"#, r#"{"op":10,"t":"identify","d":1,"x":[]}"#] {
             assert!(matches!(read(text), Some(BeforeIdentify::Heartbeat)));
         }
@@ -449,7 +471,8 @@ mod tests {
             r#"{"op":1,"t":"announce","n":"a","k":"b c","d":{"guildId":1,"text":1}}"#,
         );
         let envelope = Envelope::parse(text).unwrap();
-        let Ok(AfterIdentify::Event { nonce, key, .. }) = after_identify(&envelope, ClientType::Website, || &table)
+        let Ok(AfterIdentify::Event { nonce, key, .. }) =
+            after_identify(&envelope, ClientType::Website, 10_000, || &table)
         else {
             panic!("no event");
         };
@@ -467,6 +490,7 @@ mod tests {
             "1.5",
             "\"identify\"",
             "\"send_servers\"",
+            "\"watch_guilds\"",
             "\"announce\"",
             "{}",
             r#"{"type":"bot","key":"k","shard":[0,1]}"#,
@@ -484,9 +508,9 @@ mod tests {
     fn read(text: &str) {
         let table = table();
         if let Some(envelope) = Envelope::parse(text) {
-            let _ = before_identify(&envelope);
+            let _ = before_identify(&envelope, 10_000);
             for sender in ClientType::ALL {
-                if let Err(rejection) = after_identify(&envelope, sender, || &table) {
+                if let Err(rejection) = after_identify(&envelope, sender, 10_000, || &table) {
                     let error = payload::error(rejection.code, "m", &rejection.problems);
                     assert!(Envelope::parse(&error).is_some(), "{error}");
                 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use serde_json::value::RawValue;
 
-use super::{Rejection, Shard};
+use super::{Rejection, Scope, Shard};
 use crate::{
     fields::{fields, is_string, string},
     problem::Problem,
@@ -19,6 +19,8 @@ pub struct Identify {
     pub key: PresentedSecret,
     /// The shard, if the client is one shard of a bot.
     pub shard: Option<Shard>,
+    /// What else it asks for.
+    pub scope: Scope,
 }
 
 /// The key of an identify. `Debug` does not show it.
@@ -45,13 +47,14 @@ impl fmt::Debug for PresentedSecret {
 }
 
 impl Identify {
-    /// Parses `d` of an identify.
+    /// Parses `d` of an identify, with at most `max_guilds` guilds.
     ///
     /// # Errors
     ///
-    /// Malformed data with all problems, in the order type, key, shard. A key is never echoed, and neither is anything
+    /// Malformed data with all problems, in the order type, key, shard, and the fields of the
+    /// [`Scope`]. A key is never echoed, and neither is anything
     /// that could be one by mistake.
-    pub fn parse(d: Option<&RawValue>) -> Result<Self, Rejection> {
+    pub fn parse(d: Option<&RawValue>, max_guilds: usize) -> Result<Self, Rejection> {
         let d = d.ok_or_else(|| malformed("Data not provided."))?;
         let [kind, key, shard] =
             fields(d.get(), ["type", "key", "shard"]).ok_or_else(|| malformed("Data must be an object."))?;
@@ -67,11 +70,14 @@ impl Identify {
         let kind = kind.map_err(|problem| problems.push(problem));
         let key = key.map_err(|problem| problems.push(problem));
         let shard = shard.and_then(|shard| Shard::parse(shard, &mut problems));
+        let of_kind = kind.as_deref().unwrap_or_default();
+        let scope = Scope::parse(d, of_kind, max_guilds, &mut problems);
         match (kind, key) {
             (Ok(kind), Ok(key)) if problems.is_empty() => Ok(Self {
                 kind,
                 key: PresentedSecret(key),
                 shard,
+                scope,
             }),
             _ => Err(Rejection::malformed(problems)),
         }
@@ -95,7 +101,7 @@ mod tests {
     use super::*;
 
     fn parse(d: &str) -> Result<Identify, Rejection> {
-        Identify::parse(Some(serde_json::from_str(d).unwrap()))
+        Identify::parse(Some(serde_json::from_str(d).unwrap()), 10_000)
     }
 
     /// The problems of `d` as they are sent: each error with its data.
@@ -161,6 +167,14 @@ mod tests {
                     ("Shard must be [id, count].", "[1]"),
                 ],
             ),
+            (
+                r#"{"type":"bot","guilds":1,"counts":1}"#,
+                &[
+                    key_missing,
+                    ("Guilds must be an array of ids.", "1"),
+                    ("Counts must be true or false.", "1"),
+                ],
+            ),
             (r#"{"type":"a","type":0,"key":"k"}"#, &[("Type must be a string.", "0")]),
         ];
         for (d, expected) in rows {
@@ -174,7 +188,7 @@ mod tests {
             assert_eq!(problems(d), entries(&[("Data must be an object.", "null")]));
         }
         assert_eq!(
-            Identify::parse(None).unwrap_err(),
+            Identify::parse(None, 10_000).unwrap_err(),
             Rejection::malformed(vec![Problem::absent("Data not provided.")])
         );
     }

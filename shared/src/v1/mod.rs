@@ -6,6 +6,7 @@
 mod command;
 mod envelope;
 mod error_code;
+mod guild_ids;
 mod identify;
 mod nonce;
 mod opcode;
@@ -14,6 +15,7 @@ mod query;
 mod refusal;
 mod rejection;
 mod report;
+mod scope;
 mod shard;
 
 pub use command::{AfterIdentify, BeforeIdentify, after_identify, before_identify};
@@ -25,13 +27,16 @@ pub use opcode::{Opcode, Side};
 pub use query::{Encoding, Query};
 pub use refusal::{Refusal, RefusalCode};
 pub use rejection::Rejection;
-pub use report::{MAX_GUILDS, Report, ReportedGuilds};
+pub use report::{Report, ReportedGuilds};
+pub use scope::Scope;
 pub use shard::Shard;
 
 /// The name of the event with which a client identifies.
 pub const IDENTIFY: &str = "identify";
 /// The name of the event with which a bot reports its guilds.
 pub const SEND_SERVERS: &str = "send_servers";
+/// The name of the event with which a website or service names the guilds that it watches.
+pub const WATCH_GUILDS: &str = "watch_guilds";
 /// The name of the answer to a packet that had its effect.
 pub const EVENT_ACCEPTED: &str = "event_accepted";
 /// The name of the answer to a packet that had no effect.
@@ -44,7 +49,7 @@ pub const RESERVED_EVENTS: [&str; 15] = [
     payload::GuildCount::NAME,
     EVENT_ACCEPTED,
     EVENT_REFUSED,
-    "watch_guilds",
+    WATCH_GUILDS,
     "renew",
     "session_expiring",
     "caught_up",

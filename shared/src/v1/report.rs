@@ -2,17 +2,14 @@
 
 use serde_json::value::RawValue;
 
-use super::{Rejection, SEND_SERVERS, Shard};
+use super::{Rejection, SEND_SERVERS, Shard, guild_ids::guild_ids};
 use crate::{
     client_type::ClientType,
-    fields::{elements, fields, integer, string},
+    fields::{fields, integer},
     guild::GuildId,
     problem::{Problem, ProblemKind},
     routing::shape_of_data,
 };
-
-/// The most guild ids that a report may list.
-pub const MAX_GUILDS: usize = 10_000;
 
 /// A report, which replaces the bot's previous one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,39 +29,53 @@ pub struct Report {
 pub enum ReportedGuilds {
     /// The number of guilds, from 0 to 2^53 − 1.
     Count(u64),
-    /// The ids of the guilds: ascending, without duplicates, at most [`MAX_GUILDS`].
+    /// The ids of the guilds: ascending, without duplicates, as many as the node allows.
     Ids(Vec<GuildId>),
 }
 
 impl Report {
-    /// Parses `d` of a `send_servers` from a client of the type `sender`.
+    /// Parses `d` of a `send_servers` from a client of the type `sender`, with at most `limit` guild ids.
     ///
     /// # Errors
     ///
     /// Malformed data with all problems: the shape of `d`, then the sender, then the fields in the order guilds,
     /// elements of guilds, `guildMembers`, `cachedGuildMembers`, shard.
-    pub fn parse(d: Option<&RawValue>, sender: ClientType) -> Result<Self, Rejection> {
+    pub fn parse(d: Option<&RawValue>, sender: ClientType, limit: usize) -> Result<Self, Rejection> {
         let mut problems = Vec::new();
         let d = shape_of_data(d, &mut problems);
         if sender != ClientType::Bot {
             problems.push(Problem::with_str("Only bots send servers.", SEND_SERVERS).of_kind(ProblemKind::NotAllowed));
         }
-        let report = d.and_then(|d| Self::parse_fields(d, &mut problems));
+        let report = d.and_then(|d| Self::parse_fields(d, limit, &mut problems));
         report
             .filter(|_| problems.is_empty())
             .ok_or(Rejection::malformed(problems))
     }
 
-    fn parse_fields(d: &RawValue, problems: &mut Vec<Problem>) -> Option<Self> {
+    fn parse_fields(d: &RawValue, limit: usize, problems: &mut Vec<Problem>) -> Option<Self> {
         let [guilds, members, cached, shard] =
             fields(d.get(), ["guilds", "guildMembers", "cachedGuildMembers", "shard"])?;
         if guilds.is_none() && members.is_none() && cached.is_none() {
             problems.push(Problem::absent("Nothing reported."));
         }
+        let guilds = guilds.map_or(ReportedGuilds::Count(0), |guilds| {
+            ReportedGuilds::parse(guilds, limit, problems)
+        });
         let report = Self {
-            guilds: guilds.map_or(ReportedGuilds::Count(0), |guilds| {
-                ReportedGuilds::parse(guilds, problems)
-            }),
+            guilds,
+            ..Self::of_members(members, cached, problems)
+        };
+        let shard = shard.and_then(|shard| Shard::parse(shard, problems));
+        Some(Self { shard, ..report })
+    }
+
+    /// Parses `guildMembers` and `cachedGuildMembers` of a report without guilds.
+    pub(super) fn of_members(
+        members: Option<&RawValue>,
+        cached: Option<&RawValue>,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        Self {
             guild_members: count(
                 members,
                 "Guild members must be an integer from 0 to 9007199254740991.",
@@ -75,44 +86,26 @@ impl Report {
                 "Cached guild members must be an integer from 0 to 9007199254740991.",
                 problems,
             ),
-            shard: shard.and_then(|shard| Shard::parse(shard, problems)),
-        };
-        Some(report)
+            ..Self::of_guilds(Vec::new())
+        }
+    }
+
+    /// Creates a report of these guilds alone, which must be ascending and without duplicates.
+    pub const fn of_guilds(guilds: Vec<GuildId>) -> Self {
+        Self {
+            guilds: ReportedGuilds::Ids(guilds),
+            guild_members: 0,
+            cached_guild_members: 0,
+            shard: None,
+        }
     }
 }
 
 impl ReportedGuilds {
     /// Parses `guilds`. After recording a problem, the return value is meaningless and never used.
-    fn parse(value: &RawValue, problems: &mut Vec<Problem>) -> Self {
-        if let Some(count) = integer(value) {
-            return Self::Count(count);
-        }
-        let Some(elements) = elements(value) else {
-            problems.push(Problem::with("Guilds must be a count or an array of ids.", value));
-            return Self::Count(0);
-        };
-        if elements.len() > MAX_GUILDS {
-            problems.push(Problem::with("Guilds must be at most 10000 ids.", value));
-            return Self::Count(0);
-        }
-        let mut ids = Vec::with_capacity(elements.len());
-        for element in elements {
-            match guild_id(element) {
-                Some(id) => ids.push(id),
-                None => problems.push(Problem::with("Guild is not an id.", element)),
-            }
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        Self::Ids(ids)
-    }
-}
-
-/// Like [`GuildId::from_json`], but without parsing `value` into a `Value` first.
-fn guild_id(value: &RawValue) -> Option<GuildId> {
-    match string(value) {
-        Some(digits) => GuildId::from_digits(&digits),
-        None => integer(value).map(GuildId::from_raw),
+    fn parse(value: &RawValue, limit: usize, problems: &mut Vec<Problem>) -> Self {
+        let wrong_type = "Guilds must be a count or an array of ids.";
+        integer(value).map_or_else(|| Self::Ids(guild_ids(value, limit, wrong_type, problems)), Self::Count)
     }
 }
 
@@ -129,7 +122,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::v1::ErrorCode;
+    use crate::v1::{ErrorCode, guild_ids::guild_id};
+
+    const MAX_GUILDS: usize = 10_000;
 
     const GUILDS: &str = "Guilds must be a count or an array of ids.";
     const ID: &str = "Guild is not an id.";
@@ -137,7 +132,7 @@ mod tests {
     const CACHED: &str = "Cached guild members must be an integer from 0 to 9007199254740991.";
 
     fn parse(d: &str) -> Result<Report, Rejection> {
-        Report::parse(Some(serde_json::from_str(d).unwrap()), ClientType::Bot)
+        Report::parse(Some(serde_json::from_str(d).unwrap()), ClientType::Bot, MAX_GUILDS)
     }
 
     fn entries(rejection: &Rejection) -> Vec<(String, String)> {
@@ -257,7 +252,7 @@ mod tests {
         for (d, expected) in rows {
             assert_eq!(entries(&parse(d).unwrap_err()), own(expected), "{d}");
         }
-        let missing = Report::parse(None, ClientType::Bot).unwrap_err();
+        let missing = Report::parse(None, ClientType::Bot, MAX_GUILDS).unwrap_err();
         assert_eq!(entries(&missing), own(&[("Data not provided.", "null")]));
     }
 
@@ -278,7 +273,7 @@ mod tests {
     #[test]
     fn only_bots_report() {
         for sender in [ClientType::Website, ClientType::Service] {
-            let parse = |d| Report::parse(d, sender).unwrap_err();
+            let parse = |d| Report::parse(d, sender, MAX_GUILDS).unwrap_err();
             let only_bots = ("Only bots send servers.", "\"send_servers\"");
             let d = Some(serde_json::from_str(r#"{"guilds":1}"#).unwrap());
             assert_eq!(entries(&parse(d)), own(&[only_bots]));

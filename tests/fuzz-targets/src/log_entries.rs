@@ -77,7 +77,9 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
     let id = |id: &SessionId| id.get().to_string();
     let (letter, types, receivers) = match audience {
         Audience::Types(types) => ("a", types.bits(), "-".to_owned()),
-        Audience::Reporters { guild, sessions, of } => {
+        Audience::Reporters {
+            guild, sessions, of, ..
+        } => {
             let sessions = sessions.iter().map(id).collect::<Vec<_>>().join(",");
             ("s", of.bits(), format!("{sessions}@{}@{guild}", stored.owners.as_str()))
         }

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use crate::{
     backends::{IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, redis::test_server::TestServer},
     backplane::{
-        Backplane, Deliver, Entry, Epoch, Idempotency, Joined, Joining, Owner, Publication, PublishError, Publishing,
-        ReportLimits, WhenUnavailable,
+        Backplane, Deliver, Entry, Epoch, Idempotency, Joined, Joining, Owner, Position, Publication, PublishError,
+        Publishing, ReportLimits, WhenUnavailable,
     },
 };
 
@@ -179,7 +179,14 @@ impl BackplaneBench {
             cached_guild_members: 1,
             shard: None,
         };
-        self.backplane.report(APPLICATION, id, &"bot".into(), report);
+        drop(self.backplane.report(APPLICATION, id, &"bot".into(), report));
+    }
+
+    /// Makes a session watch these guilds, and returns the position at which that takes effect.
+    pub(super) async fn watch(&self, id: SessionId, guilds: &[u64]) -> Position {
+        let report = Report::of_guilds(guilds.iter().copied().map(GuildId::from_raw).collect());
+        let key = "website".into();
+        self.backplane.report(APPLICATION, id, &key, report).await.unwrap()
     }
 
     pub(super) fn leave(&self, id: SessionId) {

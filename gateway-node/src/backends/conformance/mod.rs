@@ -54,6 +54,8 @@ conformance! {
     more_waiting_events_than_one_call_returns_stay_in_order
     an_event_without_receivers_is_accepted_and_recorded
     an_event_that_requires_no_receiver_is_accepted_without_one
+    sessions_that_watch_a_guild_are_receivers
+    watched_guilds_are_not_counted
     counts_add_up_and_include_each_guild_once
     counts_are_broadcast_once_per_interval_when_changed
     a_session_joining_between_broadcasts_gets_the_broadcast_counts
@@ -333,6 +335,67 @@ async fn an_event_that_requires_no_receiver_is_accepted_without_one(bench: Backp
         .await;
     bench.is_flushed().await;
     bench.nothing_but_a_marker().await;
+}
+
+async fn sessions_that_watch_a_guild_are_receivers(bench: BackplaneBench) {
+    let [first, second] = [
+        bench.join(ClientType::Website).await,
+        bench.join(ClientType::Website).await,
+    ];
+    let watched = bench.watch(first.id, &[1, 2]).await;
+    assert_eq!(watched.offset, 0);
+    let about = |guild, author| {
+        let to = [ClientType::Website, ClientType::Bot].into_iter().collect();
+        vec![event(Delivery::Guild(GuildId::from_raw(guild)), to, author)]
+    };
+    let no_receiver = Err(PublishError::NoReceiver { index: 0 });
+    assert_eq!(bench.publish(about(3, None)).await, no_receiver);
+    assert_eq!(bench.publish(about(2, Some(first.id))).await, no_receiver);
+    assert_eq!(bench.publish(about(2, Some(second.id))).await, Ok(vec![1]));
+    let to_bots = event(Delivery::Guild(GuildId::from_raw(2)), ClientType::Bot.into(), None);
+    assert_eq!(bench.publish(vec![to_bots]).await, no_receiver);
+    let entry = bench.entries(1).await.remove(0);
+    // The entry does not list them.
+    let Audience::Reporters {
+        sessions,
+        are_watchers_included,
+        ..
+    } = &entry.audience
+    else {
+        panic!("{entry:?} is not for a guild");
+    };
+    assert!(sessions.is_empty() && *are_watchers_included);
+    assert_eq!(bench.watch(second.id, &[2, 3]).await.offset, 1);
+    assert_eq!(bench.publish(about(3, None)).await, Ok(vec![2]));
+    bench.watch(second.id, &[3]).await;
+    assert_eq!(bench.publish(about(2, Some(first.id))).await, no_receiver);
+    bench.leave(first.id);
+    bench.is_flushed().await;
+    assert_eq!(bench.publish(about(2, None)).await, no_receiver);
+    assert_eq!(bench.publish(about(3, None)).await, Ok(vec![3]));
+    bench.leave(second.id);
+    bench.is_flushed().await;
+    assert_eq!(bench.publish(about(3, None)).await, no_receiver);
+}
+
+async fn watched_guilds_are_not_counted(bench: BackplaneBench) {
+    let (website, bot) = (bench.join(ClientType::Website).await, bench.join(ClientType::Bot).await);
+    bench.watch(website.id, &[1, 2, 3]).await;
+    bench.report(bot.id, ids(&[3, 4]), 7);
+    bench.published(counts(2, 7, 1)).await;
+    // An event whose bots have ended waits for the next bot, not for a session that watches the guild.
+    let in_guild = event(Delivery::Guild(GuildId::from_raw(4)), ClientType::Bot.into(), None);
+    bench.publish(vec![in_guild]).await.unwrap();
+    let entry = bench.entries(1).await.remove(0);
+    bench.leave(bot.id);
+    bench.is_flushed().await;
+    bench.backplane.redeliver(&entry);
+    bench.is_flushed().await;
+    bench.watch(website.id, &[4]).await;
+    let next = bench.join(ClientType::Bot).await;
+    bench.report(next.id, ids(&[4]), 0);
+    let entry = bench.entries(1).await.remove(0);
+    assert_eq!(addressed(entry), [next.id]);
 }
 
 async fn counts_add_up_and_include_each_guild_once(bench: BackplaneBench) {

@@ -11,7 +11,7 @@ use shared::{
     v1::{Report, ReportedGuilds, payload::GuildCount},
 };
 use smallvec::SmallVec;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     requests::Requests,
@@ -32,6 +32,8 @@ pub(super) struct MemoryApplication {
     rotation: Rotation,
     /// The sessions that reported each guild, so that a guild reported by several counts once.
     reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
+    /// The number of sessions of each type that watch each guild.
+    watchers: FxHashMap<GuildId, [usize; ClientType::ALL.len()]>,
     sums: Sums,
     rates: ReportRates,
     /// The sessions with a delayed report, in the order in which they started to wait.
@@ -77,8 +79,16 @@ const fn count(report: &Report) -> u64 {
 struct MemberState {
     kind: ClientType,
     report: Option<Report>,
-    /// Its delayed report, and the id of the key that it is charged to.
-    waiting: Option<(Arc<str>, Report)>,
+    waiting: Option<DelayedReport>,
+}
+
+/// A report that waits for its key's allowance.
+struct DelayedReport {
+    /// The id of the key that it is charged to.
+    key: Arc<str>,
+    report: Report,
+    /// Whoever waits until it or a later report is applied.
+    applied: Vec<oneshot::Sender<Position>>,
 }
 
 impl MemoryApplication {
@@ -89,6 +99,7 @@ impl MemoryApplication {
             members: FxHashMap::default(),
             rotation: Rotation::default(),
             reporters: FxHashMap::default(),
+            watchers: FxHashMap::default(),
             sums: Sums::default(),
             rates: ReportRates::new(limits),
             waiting: VecDeque::new(),
@@ -149,6 +160,7 @@ impl MemoryApplication {
             Delivery::Guild(guild) => Audience::Reporters {
                 guild,
                 sessions: [id].into_iter().collect(),
+                are_watchers_included: false,
                 of: event.receivers,
             },
             Delivery::Any | Delivery::All => Audience::One {
@@ -190,8 +202,21 @@ impl MemoryApplication {
             discord: None,
             d: Arc::clone(&entry.d),
         };
-        if let Some(audience) = self.audience(&event) {
-            return (Some(self.entry(event, audience, entry.position.epoch)), Vec::new());
+        match self.audience(&event) {
+            // Those that watch the guild have it already.
+            Some(Audience::Reporters {
+                guild, sessions, of, ..
+            }) if !sessions.is_empty() => {
+                let audience = Audience::Reporters {
+                    guild,
+                    sessions,
+                    are_watchers_included: false,
+                    of,
+                };
+                return (Some(self.entry(event, audience, entry.position.epoch)), Vec::new());
+            }
+            Some(Audience::Reporters { .. }) | None => {}
+            Some(audience) => return (Some(self.entry(event, audience, entry.position.epoch)), Vec::new()),
         }
         let gone = self.unreceived.push(event, limits, now);
         (None, gone.into_iter().map(|event| event.name).collect())
@@ -206,12 +231,13 @@ impl MemoryApplication {
     pub(super) fn leave(&mut self, id: SessionId) {
         if let Some(member) = self.members.remove(&id) {
             self.rotation.remove(member.kind, id);
-            self.forget(id, member.report);
+            self.forget(id, member.kind, member.report);
         }
     }
 
-    /// Replaces the report of a bot that is still connected. Returns the entries that waited for a session with its
-    /// guilds, or `None` if the report has to wait for its key's allowance.
+    /// Replaces the report of a bot that is still connected, or the guilds that another session watches. Returns the
+    /// entries that waited for a bot with its guilds, or the receiver of the position at which the report is applied, if
+    /// it has to wait for its key's allowance.
     pub(super) fn report(
         &mut self,
         id: SessionId,
@@ -219,19 +245,26 @@ impl MemoryApplication {
         report: Report,
         epoch: Epoch,
         now: Instant,
-    ) -> Option<Vec<Entry>> {
+    ) -> Result<Vec<Entry>, oneshot::Receiver<Position>> {
         let Some(member) = self.members.get_mut(&id) else {
-            return Some(Vec::new());
+            return Ok(Vec::new());
         };
         let was_waiting = member.waiting.is_some();
         if was_waiting || !self.rates.wait(key, now).is_zero() {
-            member.waiting = Some((Arc::clone(key), report));
+            let (answer, answered) = oneshot::channel();
+            let mut applied = member.waiting.take().map_or_else(Vec::new, |delayed| delayed.applied);
+            applied.push(answer);
+            member.waiting = Some(DelayedReport {
+                key: Arc::clone(key),
+                report,
+                applied,
+            });
             if !was_waiting {
                 self.waiting.push_back(id);
             }
-            return None;
+            return Err(answered);
         }
-        Some(self.apply(id, key, report, epoch, now))
+        Ok(self.apply(id, key, report, epoch, now))
     }
 
     /// Applies the delayed reports whose keys have an allowance. Returns when to call it again, if some still wait, and
@@ -244,14 +277,18 @@ impl MemoryApplication {
             let Some(member) = self.members.get_mut(&id) else {
                 continue;
             };
-            let Some((key, report)) = member.waiting.take() else {
+            let Some(delayed) = member.waiting.take() else {
                 continue;
             };
-            let wait = self.rates.wait(&key, now);
+            let wait = self.rates.wait(&delayed.key, now);
             if wait.is_zero() {
-                entries.extend(self.apply(id, &key, report, epoch, now));
+                entries.extend(self.apply(id, &delayed.key, delayed.report, epoch, now));
+                let offset = self.top;
+                for applied in delayed.applied {
+                    let _ = applied.send(Position { offset, epoch });
+                }
             } else {
-                member.waiting = Some((key, report));
+                member.waiting = Some(delayed);
                 self.waiting.push_back(id);
                 next = next.into_iter().chain([now + wait]).min();
             }
@@ -271,10 +308,10 @@ impl MemoryApplication {
             self.sums.remove(&previous);
         }
         for guild in &changes.removed {
-            self.unlist(*guild, id);
+            self.unlist(*guild, id, kind);
         }
         let mut entries = Vec::new();
-        if !self.unreceived.is_empty() {
+        if kind == ClientType::Bot && !self.unreceived.is_empty() {
             let events = self.unreceived.take_for(&Arrival {
                 session: id,
                 kind,
@@ -283,7 +320,11 @@ impl MemoryApplication {
             entries = self.entries_for(id, events, epoch);
         }
         for guild in changes.added {
-            self.reporters.entry(guild).or_default().push(id);
+            if kind == ClientType::Bot {
+                self.reporters.entry(guild).or_default().push(id);
+            } else {
+                self.watchers.entry(guild).or_default()[kind as usize] += 1;
+            }
         }
         self.sums.add(&report);
         if let Some(member) = self.members.get_mut(&id) {
@@ -292,15 +333,24 @@ impl MemoryApplication {
         entries
     }
 
-    fn forget(&mut self, id: SessionId, report: Option<Report>) {
+    fn forget(&mut self, id: SessionId, kind: ClientType, report: Option<Report>) {
         let Some(report) = report else { return };
         self.sums.remove(&report);
         for guild in guilds(&report) {
-            self.unlist(*guild, id);
+            self.unlist(*guild, id, kind);
         }
     }
 
-    fn unlist(&mut self, guild: GuildId, id: SessionId) {
+    fn unlist(&mut self, guild: GuildId, id: SessionId, kind: ClientType) {
+        if kind != ClientType::Bot {
+            if let Some(counts) = self.watchers.get_mut(&guild) {
+                counts[kind as usize] -= 1;
+                if *counts == [0; ClientType::ALL.len()] {
+                    self.watchers.remove(&guild);
+                }
+            }
+            return;
+        }
         if let Some(reporters) = self.reporters.get_mut(&guild) {
             reporters.retain(|reporter| *reporter != id);
             if reporters.is_empty() {
@@ -317,6 +367,11 @@ impl MemoryApplication {
             guild_members: saturated(self.sums.guild_members),
             cached_guild_members: saturated(self.sums.cached_guild_members),
         }
+    }
+
+    /// The guild counts that were broadcast last.
+    pub(super) const fn broadcast(&self) -> GuildCount {
+        self.broadcast
     }
 
     pub(super) fn counts_changed(&self) -> bool {
@@ -386,6 +441,7 @@ impl MemoryApplication {
                 Delivery::Guild(guild) => Audience::Reporters {
                     guild,
                     sessions: SmallVec::new(),
+                    are_watchers_included: true,
                     of: event.receivers,
                 },
                 Delivery::All | Delivery::Any => Audience::Types(ClientTypes::NONE),
@@ -407,19 +463,37 @@ impl MemoryApplication {
                 })
             }
             Delivery::Guild(guild) => {
-                let reporters = self.reporters.get(&guild)?;
+                let reporters = self.reporters.get(&guild).into_iter().flatten();
                 let receivers: SmallVec<_> = reporters
-                    .iter()
                     .copied()
                     .filter(|id| Some(*id) != event.author && self.is_any_of(*id, event.receivers))
                     .collect();
-                (!receivers.is_empty()).then_some(Audience::Reporters {
+                (!receivers.is_empty() || self.is_watched(guild, event)).then_some(Audience::Reporters {
                     guild,
                     sessions: receivers,
+                    are_watchers_included: true,
                     of: event.receivers,
                 })
             }
         }
+    }
+
+    /// Whether a session other than the author watches the guild and may receive the event.
+    fn is_watched(&self, guild: GuildId, event: &Publication) -> bool {
+        let Some(counts) = self.watchers.get(&guild) else {
+            return false;
+        };
+        let author = event.author.and_then(|id| self.members.get(&id));
+        let is_author = |kind| {
+            author.is_some_and(|author| {
+                let reported = author.report.as_ref().map_or(&[][..], guilds);
+                author.kind == kind && reported.binary_search(&guild).is_ok()
+            })
+        };
+        let others = |kind: ClientType| counts[kind as usize] - usize::from(kind != ClientType::Bot && is_author(kind));
+        ClientType::ALL
+            .into_iter()
+            .any(|kind| event.receivers.contains(kind) && others(kind) > 0)
     }
 
     /// Whether no session receives an entry, nor will one later.
@@ -427,7 +501,7 @@ impl MemoryApplication {
         let has_no_receiver = match &entry.audience {
             // An event that waits has no types.
             Audience::Types(kinds) => *kinds != ClientTypes::NONE && self.rotation.count(*kinds) == 0,
-            Audience::Reporters { sessions, .. } => sessions.is_empty(),
+            Audience::Reporters { guild, sessions, .. } => sessions.is_empty() && !self.watchers.contains_key(guild),
             Audience::One { .. } => false,
         };
         entry.discord.is_none() && has_no_receiver

@@ -246,17 +246,31 @@ impl Backplane for MemoryBackplane {
         self.shared.change(application, |application| application.leave(id));
     }
 
-    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
+    fn report(
+        &self,
+        application: &str,
+        id: SessionId,
+        key: &Arc<str>,
+        report: Report,
+    ) -> Pending<Position, Unavailable> {
         let shared = &self.shared;
-        let mut waits = false;
+        let mut applied = Err(Unavailable);
+        let mut delayed = None;
         shared.change(application, |application| {
-            let entries = application.report(id, key, report, shared.epoch, Instant::now());
-            waits = entries.is_none();
-            shared.deliver_all(entries.unwrap_or_default());
+            match application.report(id, key, report, shared.epoch, Instant::now()) {
+                Ok(entries) => shared.deliver_all(entries),
+                Err(receiver) => delayed = Some(receiver),
+            }
+            applied = Ok(Position {
+                offset: application.top(),
+                epoch: shared.epoch,
+            });
         });
-        if waits {
-            self.shared.report_waits.notify_one();
-        }
+        let Some(delayed) = delayed else {
+            return Box::pin(std::future::ready(applied));
+        };
+        self.shared.report_waits.notify_one();
+        Box::pin(async { delayed.await.map_err(|_| Unavailable) })
     }
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
@@ -292,6 +306,7 @@ impl Backplane for MemoryBackplane {
             epoch: Some(self.shared.epoch),
             top: application.top(),
             lag: 0,
+            counts: application.broadcast(),
         });
         BackplaneStatus {
             kind: "memory",

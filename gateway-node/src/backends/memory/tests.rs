@@ -25,7 +25,7 @@ const EPOCH: Epoch = Epoch::from_raw(1);
 
 /// Applies or delays a report, and returns whether it has to wait.
 fn waits(application: &mut MemoryApplication, id: SessionId, key: &Arc<str>, report: Report, now: Instant) -> bool {
-    application.report(id, key, report, EPOCH, now).is_none()
+    application.report(id, key, report, EPOCH, now).is_err()
 }
 
 /// Applies the delayed reports, and returns when to call it again.

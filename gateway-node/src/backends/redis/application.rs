@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 use redis::Cmd;
+use shared::v1::payload::GuildCount;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -179,6 +180,7 @@ impl RedisApplication {
             epoch,
             top,
             lag: cursor.map_or(0, |cursor| top - cursor.offset),
+            counts: head.as_ref().map_or_else(GuildCount::default, |head| head.counts),
         }
     }
 }

@@ -145,10 +145,24 @@ impl Backplane for RedisBackplane {
         }
     }
 
-    fn report(&self, application: &str, id: SessionId, key: &Arc<str>, report: Report) {
-        if let Some(application) = self.application(application) {
-            application.members.report(id, key, report);
-        }
+    fn report(
+        &self,
+        application: &str,
+        id: SessionId,
+        key: &Arc<str>,
+        report: Report,
+    ) -> Pending<Position, Unavailable> {
+        let Some(application) = self.application(application) else {
+            return Box::pin(std::future::ready(Err(Unavailable)));
+        };
+        let applied = application.members.report(id, key, report);
+        let hold = self.shared.options.hold;
+        Box::pin(async move {
+            match tokio::time::timeout(hold, applied).await {
+                Ok(Ok(position)) => Ok(position),
+                Ok(Err(_)) | Err(_) => Err(Unavailable),
+            }
+        })
     }
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {

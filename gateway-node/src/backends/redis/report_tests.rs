@@ -58,7 +58,7 @@ async fn a_key_without_an_allowance_delays_no_other_key_and_no_leave() {
         cached_guild_members: 1,
         shard: None,
     };
-    node.backplane.report(APPLICATION, other.id, &"other".into(), report);
+    drop(node.backplane.report(APPLICATION, other.id, &"other".into(), report));
     node.published(1001, 2).await;
     node.backplane.leave(APPLICATION, busy.id);
     node.published(1, 1).await;

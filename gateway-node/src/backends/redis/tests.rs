@@ -187,7 +187,7 @@ impl ClusterNode {
             cached_guild_members: 1,
             shard: None,
         };
-        self.backplane.report(APPLICATION, id, &"bot".into(), report);
+        drop(self.backplane.report(APPLICATION, id, &"bot".into(), report));
     }
 
     pub(super) async fn published(&self, guilds: u64, bots: u64) {

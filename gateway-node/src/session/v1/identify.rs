@@ -4,12 +4,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use shared::{
     client_type::ClientType,
     session_id::SessionId,
-    v1::{PresentedSecret, payload::GuildCount},
+    v1::{PresentedSecret, Report, Scope, payload::GuildCount},
 };
 use tokio::{runtime::Handle, time::Instant};
 
@@ -19,6 +20,9 @@ use crate::{
     session::CallContext,
 };
 
+/// The longest time that an identify waits until its guilds are watched.
+const WATCH: Duration = Duration::from_secs(5);
+
 /// A request to join.
 #[derive(Debug)]
 pub struct JoinRequest {
@@ -26,6 +30,8 @@ pub struct JoinRequest {
     pub(super) kind: String,
     /// The key, as sent.
     pub(super) key: PresentedSecret,
+    /// What else the client asks for.
+    pub(super) scope: Scope,
 }
 
 /// The outcome of a successful identify.
@@ -41,6 +47,8 @@ pub struct Identified {
     pub since: Position,
     /// The guild counts of its application.
     pub counts: GuildCount,
+    /// What else it asks for.
+    pub scope: Scope,
 }
 
 /// Why an identify fails.
@@ -75,11 +83,26 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
             worker.app.client_errors.fault(cx.address, error, Instant::now());
         }
     })?;
+    let membership = Membership {
+        backplane: &worker.app.backplane,
+        application: key.application(),
+        id: Some(id),
+    };
+    if let Some(guilds) = &join.scope.guilds {
+        // Events that need a receiver are accepted for this session once it is known to watch their guilds. If that takes
+        // long, the session need not wait for it.
+        let report = Report::of_guilds(guilds.clone());
+        let watching = worker
+            .app
+            .backplane
+            .report(key.application(), id, key.shared_id(), report);
+        let _ = tokio::time::timeout(WATCH, watching).await;
+    }
     if !worker.app.keyring.is_good(&key, kind, crate::clock::wall_clock()) {
         // The key was revoked while the join was pending, when the shard did not know the session yet.
-        worker.app.backplane.leave(key.application(), id);
         return Err(V1IdentifyError::Key);
     }
+    membership.keep();
     log::debug!(session:% = id, client:% = kind, key = key.id(), address:% = cx.address; "session identified");
     Ok(Identified {
         id,
@@ -87,7 +110,30 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
         key,
         since,
         counts,
+        scope: join.scope,
     })
+}
+
+/// The membership of a session that is not registered yet. If dropped, the membership ends.
+struct Membership<'a> {
+    backplane: &'a Arc<dyn Backplane>,
+    application: &'a str,
+    id: Option<SessionId>,
+}
+
+impl Membership<'_> {
+    /// Keeps the membership: the session is about to be registered.
+    fn keep(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Membership<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.backplane.leave(self.application, id);
+        }
+    }
 }
 
 /// A pending join. If dropped, the join is still awaited in the background and undone, so no id or membership leaks.

@@ -20,7 +20,7 @@ use shared::{
     token_bucket::TokenBucket,
     v1::{
         AfterIdentify, BeforeIdentify, Encoding, Envelope, ErrorCode, Nonce, Query, Refusal, RefusalCode, Rejection,
-        after_identify, before_identify, payload,
+        Report, Scope, after_identify, before_identify, payload,
     },
 };
 use smallvec::smallvec;
@@ -33,7 +33,7 @@ pub use self::{
 };
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{JoinError, Position, Publication, PublishError},
+    backplane::{JoinError, Position, Publication, PublishError, Unavailable},
     registry::{EndReason, InjectedFault, Registration},
     transport::{Message, Violation},
 };
@@ -215,16 +215,13 @@ impl V1 {
                 // Only an event needs the table.
                 let settings = Rc::clone(&self.settings);
                 let mut table = None;
-                match after_identify(&envelope, kind, || table.insert(settings.events.lock()).current()) {
+                match after_identify(&envelope, kind, settings.max_guilds, || {
+                    table.insert(settings.events.lock()).current()
+                }) {
                     Err(rejection) => self.fail(&rejection),
                     Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
-                    Ok(AfterIdentify::Report { report, nonce }) => {
-                        let mut actions: V1Actions = smallvec![Action::Count, Action::Report(report)];
-                        if let Some(nonce) = nonce {
-                            self.answer(nonce, Ok("{}".to_owned()), &mut actions, now);
-                        }
-                        actions
-                    }
+                    Ok(AfterIdentify::Report { report, nonce }) => self.report(report, nonce, now),
+                    Ok(AfterIdentify::Watch { guilds, nonce }) => self.report(Report::of_guilds(guilds), nonce, now),
                     Ok(AfterIdentify::Event { d, nonce, .. }) if d.get().len() > settings.event_bytes => match nonce {
                         Some(nonce) => self.refuse(nonce, RefusalCode::TooLarge.into(), now),
                         None => self.too_big(),
@@ -247,7 +244,7 @@ impl V1 {
     }
 
     fn receive_before_identify(&mut self, envelope: &Envelope<'_>, now: Instant) -> V1Actions {
-        match before_identify(envelope) {
+        match before_identify(envelope, self.settings.max_guilds) {
             None => smallvec![Action::Drop("unidentified")],
             Some(_) if !self.allow(now) => self.too_fast(),
             Some(BeforeIdentify::Heartbeat) => self.heartbeat(now),
@@ -258,11 +255,20 @@ impl V1 {
                     Action::Count,
                     Action::Call(JoinRequest {
                         kind: identify.kind,
-                        key: identify.key
+                        key: identify.key,
+                        scope: identify.scope
                     })
                 ]
             }
         }
+    }
+
+    /// Replaces what the session reports or watches.
+    fn report(&mut self, report: Report, nonce: Option<Nonce>, now: Instant) -> V1Actions {
+        let number = nonce.map_or(0, |nonce| self.answers().expect(nonce));
+        let mut actions = smallvec![Action::Count, Action::Report { report, number }];
+        self.slow_down(&mut actions, now);
+        actions
     }
 
     fn answers(&mut self) -> &mut Answers {
@@ -326,6 +332,11 @@ impl V1 {
         }
         smallvec![Action::Count, Action::Send(self.settings.heartbeat_ack(self.encoding))]
     }
+}
+
+/// Returns `d` of the answer to a packet that took effect at this position.
+fn accepted_at(position: Position) -> String {
+    format!(r#"{{"position":"{position}"}}"#)
 }
 
 /// Returns the answer to an event that was not published.
@@ -418,12 +429,18 @@ impl Protocol for V1 {
                     key,
                     since,
                     counts,
+                    scope,
                 } = identified;
+                let Scope {
+                    guilds,
+                    report,
+                    counts: wants_counts,
+                } = scope;
                 self.phase = V1Phase::Identified(kind);
                 let interval = self.settings.heartbeat_ms();
                 let mut actions =
                     smallvec![self.send(&payload::connect_success(kind, id, &self.settings.node, interval))];
-                if kind == ClientType::Bot {
+                if kind == ClientType::Bot || wants_counts {
                     actions.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
                 }
                 // After the connect success and in the same turn, so that no event overtakes it.
@@ -432,8 +449,11 @@ impl Protocol for V1 {
                     kind,
                     key,
                     encoding: self.encoding,
+                    counts: wants_counts,
+                    guilds: guilds.unwrap_or_default(),
                     since,
                 })));
+                actions.extend(report.map(|report| Action::Report { report, number: 0 }));
                 actions
             }
             Err(V1IdentifyError::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
@@ -444,9 +464,7 @@ impl Protocol for V1 {
     }
 
     fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> V1Actions {
-        let outcome = result
-            .map(|position| format!(r#"{{"position":"{position}"}}"#))
-            .map_err(|error| refusal(name, &error));
+        let outcome = result.map(accepted_at).map_err(|error| refusal(name, &error));
         if number > 0 {
             let mut actions = V1Actions::new();
             self.answers().settle(number, outcome);
@@ -463,6 +481,19 @@ impl Protocol for V1 {
             RefusalCode::Unavailable | RefusalCode::Unknown => self.fail_plainly(Close::UNAVAILABLE, None),
             _ => self.fail(&Rejection::malformed(refusal.problems)),
         }
+    }
+
+    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>) -> V1Actions {
+        let outcome = match (result, &self.phase) {
+            (Ok(_), V1Phase::Identified(ClientType::Bot)) => Ok("{}".to_owned()),
+            (Ok(position), _) => Ok(accepted_at(position)),
+            // It may be applied later.
+            (Err(Unavailable), _) => Err(RefusalCode::Unknown.into()),
+        };
+        let mut actions = V1Actions::new();
+        self.answers().settle(number, outcome);
+        self.send_answers(&mut actions);
+        actions
     }
 
     fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> V1Actions {

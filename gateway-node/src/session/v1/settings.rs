@@ -28,6 +28,8 @@ pub struct V1SessionSettings {
     unidentified_bytes_per_second: u32,
     pub(super) message_bytes: usize,
     pub(super) event_bytes: usize,
+    /// The most guilds that a session reports or watches.
+    pub(super) max_guilds: usize,
     /// The zlib compression level.
     pub(super) level: Level,
     /// The time origin of the rate limits.
@@ -77,6 +79,7 @@ impl V1SessionSettings {
             unidentified_bytes_per_second: settings.limits.unidentified_bytes_per_second,
             message_bytes: settings.limits.message_bytes,
             event_bytes: settings.cluster.event_bytes,
+            max_guilds: settings.limits.guilds_per_session,
             origin: Instant::now(),
             heartbeat_interval: ms(settings.v1.heartbeat_interval_ms),
             heartbeat_tolerance: ms(settings.v1.heartbeat_tolerance_ms),

@@ -150,6 +150,7 @@ fn website() -> V1 {
             epoch: crate::backplane::Epoch::from_raw(1),
         },
         counts: payload::GuildCount::default(),
+        scope: Scope::default(),
     };
     connection.on_result(Ok(identified), &Cx::at(Instant::now()));
     connection

@@ -141,6 +141,7 @@ pub(super) fn admit_sessions() -> usize {
     step!((entry: &Entry, id: SessionId, kind: ClientType, since: Position) -> bool { entry.admits(id, kind, since) });
     admit(
         Audience::Reporters {
+            are_watchers_included: true,
             guild: GuildId::from_raw(3),
             sessions: [1, 2].map(SessionId::from_raw).into_iter().collect(),
             of: ClientType::Bot.into(),

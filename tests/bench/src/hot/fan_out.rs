@@ -71,6 +71,8 @@ pub(super) fn walk_room() -> usize {
             kind: ClientType::Bot,
             key: Arc::clone(&key),
             encoding: Encoding::Text,
+            counts: false,
+            guilds: Vec::new(),
             since: start(),
         };
         handle.identify(registration, Outbox::new(1 << 20));

@@ -14,7 +14,7 @@ use shared::{
     client_type::ClientType,
     routing::{DeliverMode, EventDefinition, EventTable, ReceiverType},
     session_id::SessionId,
-    v1::payload::GuildCount,
+    v1::{Scope, payload::GuildCount},
 };
 use tokio::time::Instant;
 
@@ -85,6 +85,7 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
         key: Arc::new(Key::new(&KeySettings::development(Secret::from("s".repeat(32)))).expect("a valid key")),
         since: start(),
         counts: GuildCount::default(),
+        scope: Scope::default(),
     };
     assert_eq!(v1.on_result(Ok(identified), &Cx::at(now)).len(), 3);
     each(

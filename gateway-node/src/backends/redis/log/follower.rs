@@ -457,13 +457,18 @@ impl Follower {
         let session = match &stored.entry.audience {
             Audience::Types(_) => return true,
             Audience::One { session, .. } => session,
-            Audience::Reporters { sessions, .. } => {
+            Audience::Reporters {
+                sessions,
+                are_watchers_included,
+                ..
+            } => {
                 let members = &self.application.members;
                 let is_there = members.is_any_there(sessions);
                 if !is_there && stored.owners.contains(&self.application.registration().owner) {
                     members.nack(stored.entry.position.offset);
                 }
-                return is_there;
+                // The shards know which sessions watch the guild.
+                return is_there || *are_watchers_included;
             }
         };
         loop {

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use shared::v1::payload::GuildCount;
 use tokio::time::Instant;
 
 use crate::backplane::{Epoch, Position};
@@ -38,6 +39,8 @@ pub(in crate::backends::redis) struct LogHead {
     pub(in crate::backends::redis) kept: Option<u64>,
     /// The last offset that has survived of the epoch that this node knew; `None` if that epoch is not known any more.
     pub(in crate::backends::redis) good: Option<u64>,
+    /// The guild counts that were broadcast last.
+    pub(in crate::backends::redis) counts: GuildCount,
     /// For each past epoch: the highest offset any node saw that the server has since lost, or 0.
     pub(in crate::backends::redis) lost: Vec<u64>,
     /// The number of entries that were seen and lost in epochs after the first of those.
@@ -237,6 +240,7 @@ mod tests {
             asked: Instant::now(),
             kept: Some(good.min(head_query.positions[0].offset)),
             good: Some(good),
+            counts: GuildCount::default(),
             lost: head_query
                 .left
                 .iter()
@@ -347,6 +351,7 @@ mod tests {
             epoch: NEWEST,
             top: 70,
             asked: Instant::now(),
+            counts: GuildCount::default(),
             lost: vec![0; head_query.left.len()],
             head_query,
             kept: Some(70),

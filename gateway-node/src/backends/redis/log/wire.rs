@@ -9,7 +9,8 @@
 //!
 //! The audience is `a` (all), `s` (sessions that reported a guild), `o` (one) or `c` (counts). Types are a bit mask.
 //! Receivers are `<session>@<owner>` for one session (`0@-` if the event waits for one), and
-//! `<session>,…@<owner>,…@<guild>` for the reporters of a guild, of which there may be none.
+//! `<session>,…@<owner>,…@<guild>` for the reporters of a guild, of which there may be none. Sessions that watch the guild
+//! are not listed. They receive the entry if it has an origin, so not when it is readdressed.
 //! On the channel, the entry follows a line with its epoch and offset.
 
 use std::sync::Arc;
@@ -182,6 +183,14 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
     let text = |bytes| str::from_utf8(bytes).map_err(|_| NoEntry);
     let types = ClientTypes::from_bits(types.parse().map_err(|_| NoEntry)?);
+    let (origin, header) = match label.split_once('/') {
+        Some((origin, header)) => (origin, Some(header)),
+        None => (label, None),
+    };
+    let origin = match origin {
+        NONE => 0,
+        origin => u64::from_str_radix(origin, 16).map_err(|_| NoEntry)?,
+    };
     let mut owners = Owners::default();
     let mut d: Arc<str> = text(data)?.into();
     let audience = match audience {
@@ -194,6 +203,8 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             Audience::Reporters {
                 guild: GuildId::from_digits(guild).ok_or(NoEntry)?,
                 sessions: sessions.map(session).collect::<Result<_, _>>()?,
+                // An event that is readdressed has no origin.
+                are_watchers_included: origin != 0,
                 of: types,
             }
         }
@@ -212,15 +223,6 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
         _ => return Err(NoEntry),
     };
     let author = if author == NONE { None } else { Some(session(author)?) };
-    let (origin, header) = match label.split_once('/') {
-        Some((origin, header)) => (origin, Some(header)),
-        None => (label, None),
-    };
-    let origin = if origin == NONE {
-        Ok(0)
-    } else {
-        u64::from_str_radix(origin, 16)
-    };
     let name = text(name)?;
     let discord = match header {
         Some(header) => Some(Arc::new(read_header(name, header).ok_or(NoEntry)?)),
@@ -237,7 +239,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             d,
         },
         owners,
-        origin: origin.map_err(|_| NoEntry)?,
+        origin,
     })
 }
 
@@ -301,12 +303,18 @@ mod tests {
         let reporters = Audience::Reporters {
             guild: GuildId::from_raw(7),
             sessions: [4, 5].map(SessionId::from_raw).into_iter().collect(),
+            are_watchers_included: false,
             of: ClientType::Bot.into(),
         };
         assert!(some.owners.contains("me") && some.owners.contains("other"));
         assert_eq!((some.entry.audience, &*some.entry.name), (reporters, "\n\n"));
         let nobody = read("s 1 - @@7 - 1\nn{}").unwrap();
         assert!(matches!(nobody.entry.audience, Audience::Reporters { sessions, .. } if sessions.is_empty()));
+        let first = read("s 1 - @@7 1f 1\nn{}").unwrap();
+        let are_watchers_included = |entry: &Entry| matches!(entry.audience, Audience::Reporters { are_watchers_included, .. } if are_watchers_included);
+        assert!(
+            are_watchers_included(&first.entry) && !are_watchers_included(&read("s 1 - @@7 - 1\nn{}").unwrap().entry)
+        );
         let one = read("o 1 - 4@me - 0\n{}").unwrap();
         assert!(one.owners.contains("me") && !one.owners.contains("m"));
         let published = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();

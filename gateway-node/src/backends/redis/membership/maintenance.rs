@@ -156,7 +156,7 @@ impl Maintenance<'_> {
                 identity if application.set_identity(identity) => self.shared.receivers_changed.notify_one(),
                 _ => {}
             }
-            let dead = 9 + head_query.left.len();
+            let dead = 10 + head_query.left.len();
             application.head.send_replace(Some(LogHead {
                 run: Arc::clone(&self.connection.run_id),
                 epoch,
@@ -165,7 +165,8 @@ impl Maintenance<'_> {
                 head_query,
                 kept: fields.word(3).parse().ok(),
                 good: fields.word(4).parse().ok(),
-                lost: (9..dead).map(|place| fields.number(place)).collect(),
+                counts: wire::counts(fields.word(9)).unwrap_or_default(),
+                lost: (10..dead).map(|place| fields.number(place)).collect(),
                 skipped: fields.number(6),
             }));
             if fields.word(5) == "1" {

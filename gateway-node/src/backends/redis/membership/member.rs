@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use shared::{client_type::ClientType, session_id::SessionId, v1::Report};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     op::{CHUNK, MembershipOp},
     sending::SendingReport,
 };
-use crate::backplane::report_rates::ReportRates;
+use crate::backplane::{Position, report_rates::ReportRates};
 
 /// How many guilds the first call of a leave removes: it must be cheap, since it has to come soon.
 const FIRST_LEAVE: usize = 1;
@@ -38,6 +38,8 @@ pub(in crate::backends::redis) struct Member {
 pub(in crate::backends::redis) struct Desired {
     pub(in crate::backends::redis) report: Arc<Report>,
     pub(in crate::backends::redis) key: Arc<str>,
+    /// Whoever waits until it or a later report is applied.
+    pub(in crate::backends::redis) waiters: Vec<oneshot::Sender<Position>>,
 }
 
 /// What a session needs next.
@@ -129,7 +131,7 @@ impl Member {
         if let Some(sending) = &mut self.sending {
             return NextOp::MembershipOp(sending.next_part(id));
         }
-        let Some(Desired { report, key }) = &self.desired else {
+        let Some(Desired { report, key, .. }) = &self.desired else {
             return match self.stored {
                 StoredReport::Unknown => NextOp::MembershipOp(MembershipOp::Ask(id)),
                 StoredReport::Report(_) | StoredReport::Found(_) => NextOp::Nothing,

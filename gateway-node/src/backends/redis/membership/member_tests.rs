@@ -33,6 +33,7 @@ fn wants(member: &mut Member, guilds: std::ops::Range<u64>) {
     member.desired = Some(Desired {
         report: Arc::new(report(guilds)),
         key: "bot".into(),
+        waiters: Vec::new(),
     });
 }
 

@@ -14,7 +14,7 @@ use super::{
     member::{Actual, Desired, Member, NextOp},
     op::{JoinState, MembershipOp},
 };
-use crate::backplane::{JoinError, Joined, Pending, ReportLimits, report_rates::ReportRates};
+use crate::backplane::{JoinError, Joined, Pending, Position, ReportLimits, report_rates::ReportRates};
 
 /// How long a session waits to become a member.
 const JOIN: Duration = Duration::from_secs(5);
@@ -138,13 +138,26 @@ impl Members {
         self.change(id, |member| member.is = Actual::Gone);
     }
 
-    /// Replaces the report of a session. The change is charged to the key with this id.
-    pub(in crate::backends::redis) fn report(&self, id: SessionId, key: &Arc<str>, report: Report) {
-        let desired = Desired {
-            report: Arc::new(report),
-            key: Arc::clone(key),
-        };
-        self.change(id, |member| member.desired = Some(desired));
+    /// Replaces the report of a session. The change is charged to the key with this id. Returns the receiver of the
+    /// position at which this report, or a later one, was applied.
+    pub(in crate::backends::redis) fn report(
+        &self,
+        id: SessionId,
+        key: &Arc<str>,
+        report: Report,
+    ) -> oneshot::Receiver<Position> {
+        let (answer, applied) = oneshot::channel();
+        self.change(id, |member| {
+            let mut waiters = member.desired.take().map_or_else(Vec::new, |desired| desired.waiters);
+            waiters.retain(|waiter| !waiter.is_closed());
+            waiters.push(answer);
+            member.desired = Some(Desired {
+                report: Arc::new(report),
+                key: Arc::clone(key),
+                waiters,
+            });
+        });
+        applied
     }
 
     /// Acknowledges the addressed entry at this offset: it has reached one of its sessions.

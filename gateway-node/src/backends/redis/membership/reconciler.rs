@@ -208,10 +208,15 @@ impl Reconciler<'_> {
             MembershipOp::Report {
                 id, report, is_last, ..
             } => {
+                let position = self.position(fields)?;
                 state.advance(*id, |member| {
                     if *is_last {
                         member.sending = None;
                         member.stored = StoredReport::Report(Some(Arc::clone(report)));
+                        let desired = member.desired.as_mut().filter(|it| Arc::ptr_eq(&it.report, report));
+                        for waiter in desired.into_iter().flat_map(|desired| desired.waiters.drain(..)) {
+                            let _ = waiter.send(position);
+                        }
                     }
                 });
                 if *is_last {
@@ -240,13 +245,16 @@ impl Reconciler<'_> {
     }
 
     fn joined(&self, id: SessionId, fields: &ReplyFields) -> Result<Joined, RedisProblem> {
-        let epoch = wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a join without an epoch"))?;
         let counts = wire::counts(fields.word(3)).ok_or_else(|| self.connection.nonsense("a join without counts"))?;
-        let since = Position {
-            epoch,
-            offset: fields.number(2),
-        };
+        let since = self.position(fields)?;
         Ok(Joined { id, since, counts })
+    }
+
+    /// The end of the log in the answer of a script.
+    fn position(&self, fields: &ReplyFields) -> Result<Position, RedisProblem> {
+        let epoch = wire::epoch(fields.word(1)).map_err(|_| self.connection.nonsense("a log without an epoch"))?;
+        let offset = fields.number(2);
+        Ok(Position { offset, epoch })
     }
 }
 

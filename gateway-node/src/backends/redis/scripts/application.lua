@@ -28,8 +28,9 @@
 -- waiting:<delivery>:<mask>  sorted set: those for `any` or for one guild, by the types that may receive them; it
 --                      expires
 -- waiting:masks        set: the masks of those
--- guilds               hash, by guild: the sessions that reported it, each followed by a space
--- report:<session>     set: the guilds that a session reported
+-- guilds               hash, by guild: the bots that reported it, each followed by a space
+-- report:<session>     set: the guilds that a bot reported, or that another session watches
+-- watchers:<guild>     hash, by `<kind> <owner>`: how many sessions of the owner watch it
 -- values               hash: `<count> <members> <cached>` by session
 -- sums                 hash: the sums of the values, each in two halves
 -- staging              sorted set: sessions whose report is partly added or removed, by the ms at which they stop
@@ -279,6 +280,9 @@ local function close_log(log)
 end
 
 -- ---- choice of sessions ------------------------------------------------------------------------------------------
+
+-- The kind of bots, whose reports are counted.
+local BOT = 0
 
 local function kind_and_owner(session)
   local record = redis.call('HGET', key('sessions'), session)
@@ -692,12 +696,53 @@ end
 -- How long a partly processed report or leave freezes the counts, in ms.
 local STAGING = 5000
 
+-- Records that a session watches a guild. The order of the writes matters: a server that is killed between them may
+-- count a session too often, and an event is accepted that has no receiver, but never too rarely.
+local function watch(guild, session, kind, owner)
+  if redis.call('SISMEMBER', key('report:' .. session), guild) == 1 then return end
+  redis.call('HINCRBY', key('watchers:' .. guild), kind .. ' ' .. owner, 1)
+  redis.call('SADD', key('report:' .. session), guild)
+end
+
+-- Takes back one `watch`, after the guild was removed from the session's set.
+local function unwatch(guild, kind, owner)
+  if redis.call('HINCRBY', key('watchers:' .. guild), kind .. ' ' .. owner, -1) < 1 then
+    redis.call('HDEL', key('watchers:' .. guild), kind .. ' ' .. owner)
+  end
+end
+
+-- Returns whether sessions of these kinds, other than the author, watch a guild, and whether a node of one is alive.
+local function watchers_of(guild, mask, author, now)
+  if bit.band(mask, bit.bnot(bit.lshift(1, BOT))) == 0 then return false, false end
+  local found, own = redis.call('HGETALL', key('watchers:' .. guild)), nil
+  if #found > 0 and author ~= '-' and redis.call('SISMEMBER', key('report:' .. author), guild) == 1 then
+    own = redis.call('HGET', key('sessions'), author)
+  end
+  local is_any = false
+  for place = 1, #found, 2 do
+    local kind, owner = string.match(found[place], '^(%d+) (.+)$')
+    local others = tonumber(found[place + 1]) - (found[place] == own and 1 or 0)
+    if others > 0 and is_in(mask, tonumber(kind)) then
+      is_any = true
+      if is_alive(owner, now) then return true, true end
+    end
+  end
+  return is_any, false
+end
+
 -- Removes a session and its report, at most `budget` of its guilds per call. Returns whether it is done.
 local function forget(session, budget, now)
   local kind, owner = kind_and_owner(session)
   if not kind then return true end
   redis.call('ZREM', key('turn:' .. kind), session)
   local guilds = redis.call('SPOP', key('report:' .. session), budget)
+  if kind ~= BOT then
+    for _, guild in ipairs(guilds) do unwatch(guild, kind, owner) end
+    if #guilds == budget then return false end
+    redis.call('HDEL', key('sessions'), session)
+    redis.call('SREM', key('node:' .. owner), session)
+    return true
+  end
   if #guilds > 0 then
     totals(now)
     redis.call('ZADD', key('staging'), int(now + STAGING), session)

@@ -75,10 +75,12 @@ for place = 13, #ARGV, 8 do
     event.receiver, event.owner, is_nobody_alive = choose(event.mask, event.author, '-', now)
     has_receiver = event.receiver and not (is_nobody_alive and may_judge)
   elseif event.delivery ~= 'all' then
-    local is_any_alive
+    local is_any_alive, is_watcher_alive
     event.guild = event.delivery
     event.receivers, event.owners, is_any_alive = reporters_of(event.guild, event.mask, event.author, nil, now)
-    has_receiver = is_any_alive or (#event.receivers > 0 and not may_judge)
+    event.is_watched, is_watcher_alive = watchers_of(event.guild, event.mask, event.author, now)
+    local is_anyone_there = #event.receivers > 0 or event.is_watched
+    has_receiver = is_any_alive or is_watcher_alive or (is_anyone_there and not may_judge)
   elseif event.is_receiver_required then
     local found, _, is_nobody_alive = choose(event.mask, event.author, '-', now)
     has_receiver = found and not (is_nobody_alive and may_judge)
@@ -97,7 +99,7 @@ for _, event in ipairs(events) do
     append_for_one(log, event, event.receiver, event.owner, now)
   elseif event.receivers then
     append_for_guild(log, event, event.receivers, event.owners, now)
-    if #event.receivers == 0 then unheard = unheard + 1 end
+    if #event.receivers == 0 and not event.is_watched then unheard = unheard + 1 end
   elseif event.delivery == 'any' then
     append(log, table.concat({ 'o', event.mask, event.author, '0@-', event.label }, ' '), event.name, event.d, now)
     keep_waiting(log, event, int(log.top), bounds.age)

@@ -4,8 +4,8 @@
 --       then n epochs that this node has recently left, latest first, each with the last entry that it has seen of it,
 --       then the positions from which it could continue, latest first: epoch, offset, ...
 --
--- Returns { 'ok', epoch, top, kept, good, dirty, skipped, unheard, identity, lost * n, owner whose lease has expired,
--- ... } or { 'fenced' }.
+-- Returns { 'ok', epoch, top, kept, good, dirty, skipped, unheard, identity, told, lost * n, owner whose lease has
+-- expired, ... } or { 'fenced' }.
 --
 -- kept     the offset after which the node continues in the current epoch: what it had beyond that is lost; `-` if none
 --          of its positions is known any more
@@ -14,6 +14,7 @@
 --          may be lost as well, so that its name is unknown
 -- unheard  the number of entries that waited for a receiver until they were trimmed, since any node last asked
 -- identity empty if the server has lost it
+-- told     the counts that were broadcast last; empty if none were
 -- lost     for each epoch that it has left, the highest offset that any node saw and the server has lost; 0 for none
 
 local run, proposed, owner, fence, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -109,7 +110,8 @@ if first then
 end
 
 local answer = { 'ok', log.epoch, int(log.top), kept, still_good and int(still_good) or '-',
-  redis.call('HGET', key('log:head'), 'dirty') or '0', int(skipped), unheard or '0', log.identity or '' }
+  redis.call('HGET', key('log:head'), 'dirty') or '0', int(skipped), unheard or '0', log.identity or '',
+  redis.call('HGET', key('log:head'), 'told') or '' }
 for _, offset in ipairs(lost) do
   answer[#answer + 1] = offset
 end
