@@ -7,13 +7,20 @@ use gateway_harness::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-/// An event of a guild for every type.
+/// Two events of a guild: one for every type, and one for websites that needs no receiver.
 const EVENTS: &str = r#"
 [[events]]
 name = "guild_note"
 from = ["bot", "website", "service"]
 to = ["bot", "website", "service"]
 deliver = { guild = "/guildId" }
+
+[[events]]
+name = "guild_news"
+from = ["service"]
+to = ["website"]
+deliver = { guild = "/guildId" }
+require_receiver = false
 "#;
 
 fn setup() -> Setup {
@@ -47,6 +54,10 @@ async fn watch(client: &mut V1Client, guilds: &Value) -> String {
 
 fn note(guild: &str, n: u64) -> Value {
     json!({ "t": "guild_note", "d": { "guildId": guild, "n": n } })
+}
+
+fn news(guild: &str, n: u64) -> Value {
+    json!({ "t": "guild_news", "d": { "guildId": guild, "n": n } })
 }
 
 /// Asserts that the next event is the note with this number.
@@ -109,7 +120,7 @@ async fn a_new_list_takes_effect_after_the_position_of_its_answer() {
             let mut published = Vec::new();
             for n in 0..200 {
                 let guild = if n % 2 == 0 { "1" } else { "2" };
-                let answer = publish(&node, &key("service"), &note(guild, n)).await;
+                let answer = publish(&node, &key("service"), &news(guild, n)).await;
                 published.push((offset(answer["position"].as_str().unwrap()), guild, n));
             }
             published
