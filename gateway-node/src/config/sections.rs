@@ -204,8 +204,8 @@ section! {
         /// more get HTTP 429. The default is 1,000 events a second of 1 KiB each, which fills the log of an application
         /// once a minute.
         publish_bytes_per_minute: u64 = 67_108_864, from 1;
-        /// Values of `Idempotency-Key` that are remembered at once for one application, each for `cluster.log_age_ms`.
-        /// Beyond that, a new one gets HTTP 429: none is forgotten early.
+        /// Idempotency keys (`k`, or `Idempotency-Key` over HTTP) that are remembered at once for one application, each
+        /// for `cluster.log_age_ms`. Beyond that, an event with a new one is refused (HTTP 429): none is forgotten early.
         idempotency_keys: usize = 100_000, from 1;
     }
 }
@@ -263,8 +263,8 @@ section! {
         /// very large guild: 500 channels with overwrites and topics (0.6 MB), 1,000 active threads (0.6 MB), 250
         /// roles, 500 emojis and 60 stickers (0.2 MB), 1,000 members (0.6 MB) and their presences (0.4 MB) are 2.4 MB.
         event_bytes: usize = 4_194_304, from 1;
-        /// Bytes of events that a node holds while the log is unavailable. More closes their senders with 1013, or gets
-        /// HTTP 503.
+        /// Bytes of events that a node holds while the log is unavailable. More are refused: with HTTP 503, with an answer
+        /// if they have a nonce, and otherwise by closing their senders with 1013.
         hold_bytes: usize = 16_777_216, from 1;
         /// Milliseconds that an event is held while the log is unavailable; then it is refused.
         hold_ms: u64 = 30_000, from 1;
