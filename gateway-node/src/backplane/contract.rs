@@ -4,9 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use shared::{
-    client_type::{ClientType, ClientTypes},
-    discord::Header,
-    routing::Delivery,
+    client_type::ClientType,
     session_id::SessionId,
     v1::{Report, payload::GuildCount},
 };
@@ -16,6 +14,7 @@ use super::{
     idempotency::Idempotency,
     owner::Owner,
     position::{Epoch, Position},
+    publication::Publication,
 };
 use crate::guilds::Guilds;
 
@@ -199,25 +198,6 @@ pub enum WhenUnavailable {
     Hold,
     /// Refuse them: the sender can retry.
     Fail,
-}
-
-/// An event to append.
-#[derive(Debug, Clone)]
-pub struct Publication {
-    /// The event's name.
-    pub name: Arc<str>,
-    /// The client types that may receive it.
-    pub receivers: ClientTypes,
-    /// Which sessions of those types receive it.
-    pub delivery: Delivery,
-    /// The session that sent it, if one did.
-    pub author: Option<SessionId>,
-    /// Whether it is refused if no v1 session that may receive it is live.
-    pub require_receiver: bool,
-    /// What decides which Discord sessions receive it; `None` if none do.
-    pub discord: Option<Arc<Header>>,
-    /// Its data: one JSON object.
-    pub d: Arc<str>,
 }
 
 /// Why nothing was appended.

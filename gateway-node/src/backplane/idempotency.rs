@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use shared::idempotency_key::IdempotencyKey;
 
-use super::Publication;
+use super::publication::Publication;
 
 /// Identifies events that are published together.
 #[derive(Debug, Clone, PartialEq, Eq)]

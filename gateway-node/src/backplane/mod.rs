@@ -10,17 +10,19 @@ mod entry;
 mod idempotency;
 mod owner;
 mod position;
+mod publication;
 pub(crate) mod report_changes;
 pub(crate) mod report_rates;
 
 pub use self::{
     contract::{
-        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, LogStatus, Peer, Pending, Publication,
-        PublishError, Publishing, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, LogStatus, Peer, Pending, PublishError,
+        Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     idempotency::Idempotency,
     owner::Owner,
     position::{Epoch, Position},
+    publication::Publication,
     report_rates::ReportLimits,
 };

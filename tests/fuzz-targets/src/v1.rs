@@ -233,10 +233,8 @@ fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
             assert_eq!((value["op"].as_u64(), value["t"].as_str()), (Some(1), Some("identify")));
             let kind = value["d"]["type"].as_str().expect("a type");
             assert!(value["d"]["key"].is_string());
-            assert_eq!(
-                format!("{join:?}"),
-                format!("JoinRequest {{ kind: {kind:?}, key: <redacted> }}")
-            );
+            let expected = format!("JoinRequest {{ kind: {kind:?}, key: <redacted>, ");
+            assert!(format!("{join:?}").starts_with(&expected), "{join:?}");
         }
     }
     for action in actions {

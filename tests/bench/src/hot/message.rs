@@ -58,7 +58,11 @@ pub(super) fn receive_heartbeat() -> usize {
 
 pub(super) fn receive_event() -> usize {
     step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, &Cx::at(now)) });
-    receive(&event(), "[Count, Publish(Publication { name: \"announce\"", step)
+    receive(
+        &event(),
+        "[Count, Publish { publication: Publication { name: \"announce\"",
+        step,
+    )
 }
 
 /// Gives the state machine of an identified bot the same message again and again. The text of the actions that it returns

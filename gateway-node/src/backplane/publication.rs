@@ -1,0 +1,24 @@
+//! An event before the log has accepted it.
+
+use std::sync::Arc;
+
+use shared::{client_type::ClientTypes, discord::Header, routing::Delivery, session_id::SessionId};
+
+/// An event to append.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The event's name.
+    pub name: Arc<str>,
+    /// The client types that may receive it.
+    pub receivers: ClientTypes,
+    /// Which sessions of those types receive it.
+    pub delivery: Delivery,
+    /// The session that sent it, if one did.
+    pub author: Option<SessionId>,
+    /// Whether it is refused if no v1 session that may receive it is live.
+    pub require_receiver: bool,
+    /// What decides which Discord sessions receive it; `None` if none do.
+    pub discord: Option<Arc<Header>>,
+    /// Its data: one JSON object.
+    pub d: Arc<str>,
+}
