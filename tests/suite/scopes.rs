@@ -173,6 +173,39 @@ fn offset(position: &str) -> u64 {
 }
 
 #[tokio::test]
+async fn a_list_that_redis_confirms_late_takes_effect_late() {
+    let mut server = RedisProcess::start().await;
+    let node = setup().redis(&server.url()).set("cluster.hold_ms", 300).start().await;
+    ready(&node).await;
+    let mut website = session(&node, "website", json!({ "guilds": ["1"] })).await;
+    server.kill().await;
+    let unknown = answer(
+        &mut website,
+        "watch_guilds",
+        &json!({ "guilds": ["2"] }),
+        "event_refused",
+    )
+    .await;
+    assert_eq!(unknown["code"], "unknown");
+    server.restart().await;
+    ready(&node).await;
+    let headers = [("authorization", &*format!("Bearer {}", key("service")))];
+    let event = note("2", 7).to_string();
+    // An event is accepted as soon as Redis has the list, and is delivered if it comes after the position at which the
+    // list takes effect.
+    loop {
+        request(node.address(), "POST", "/api/v1/events", &headers, &event).await;
+        website.send(&json!({ "op": 10 })).await;
+        let payload = website.next().await;
+        if payload["t"] == "guild_note" {
+            assert_eq!(payload["d"], json!({ "guildId": "2", "n": 7 }));
+            break;
+        }
+        assert_eq!(payload, json!({ "op": 11 }));
+    }
+}
+
+#[tokio::test]
 async fn bots_do_not_watch_and_faulty_lists_are_refused() {
     let node = setup().set("limits.guilds_per_session", 3).start().await;
     let mut bot = session(&node, "bot", json!({})).await;

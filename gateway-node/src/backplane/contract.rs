@@ -40,8 +40,8 @@ pub trait Backplane: Send + Sync + 'static {
     /// key. If the sessions of one key change their guilds too fast, the changes are delayed, and only the latest one of
     /// each session is applied.
     ///
-    /// Returns the end of the log when this report, or a later one of the session, had been applied. If that does not
-    /// happen in time, the report will be applied all the same.
+    /// Returns the end of the log when this report, or a later one of the session, had been applied, however long that
+    /// takes. Fails if the session ends before.
     fn report(
         &self,
         application: &str,

@@ -19,7 +19,7 @@ section! {
         /// The types that receive it: `bot`, `website`, `service`, `discord`.
         to: Vec<ReceiverType>, check not_empty;
         /// Which receivers get it: `"all"`, `"any"` (exactly one session in the cluster), or `{ guild = "/pointer" }`
-        /// (the sessions that reported the guild found there in `d`).
+        /// (the sessions that reported or watch the guild found there in `d`).
         deliver: DeliverMode = DeliverMode::All;
         /// Whether the event is refused if it has no live receiver. If unset, yes unless `deliver` is `"all"`. An
         /// `"any"` event that does not need one waits for the next session that may receive it.

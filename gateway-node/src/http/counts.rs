@@ -11,7 +11,7 @@ pub(super) async fn counts(request: HttpRequest, api: web::Data<HttpState>) -> R
     let key = api.authorise(&request, Permission::Read)?;
     let status = api.app.backplane.status();
     if !status.available {
-        return Err(ApiError::Unavailable(status.problem));
+        return Err(ApiError::CountsAway);
     }
     let log = status.logs.iter().find(|log| log.application == *key.application());
     let counts = log.map_or_else(GuildCount::default, |log| log.counts);

@@ -84,6 +84,9 @@ pub enum ApiError {
     /// The guilds are currently unavailable.
     #[error("the guilds are away")]
     GuildsAway,
+    /// The guild counts are currently unavailable.
+    #[error("the guild counts are unavailable")]
+    CountsAway,
     /// The log became unavailable before it replied. The events may have been published.
     #[error("the log did not answer in time; repeat the request with the same Idempotency-Key")]
     Unknown,
@@ -123,7 +126,9 @@ impl ApiError {
             Self::RateLimited { .. } | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
             Self::Overloaded | Self::BodiesOfNode => "overloaded",
-            Self::Unavailable(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway => "unavailable",
+            Self::Unavailable(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway | Self::CountsAway => {
+                "unavailable"
+            }
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -150,7 +155,8 @@ impl ResponseError for ApiError {
             | Self::Unavailable(_)
             | Self::Unreachable
             | Self::KeysAway
-            | Self::GuildsAway => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::GuildsAway
+            | Self::CountsAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

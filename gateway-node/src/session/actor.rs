@@ -1,6 +1,6 @@
 //! The actor of one session.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHandle, StreamHandler, WrapFuture};
 use shared::{
@@ -87,7 +87,11 @@ impl<P: Protocol> Session<P> {
                     }
                 }
                 Action::Drain => self.outbox.tell_when_drained(),
-                Action::Report { report, number } => self.report(report, number, context),
+                Action::Report {
+                    report,
+                    number,
+                    patience,
+                } => self.report(report, number, patience, context),
                 Action::Publish {
                     publication,
                     key,
@@ -176,7 +180,7 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    fn report(&mut self, report: Report, number: u64, context: &mut Context<Self>) {
+    fn report(&mut self, report: Report, number: u64, patience: Duration, context: &mut Context<Self>) {
         let (Some(key), Some(id)) = (&self.key, self.id) else {
             return;
         };
@@ -191,32 +195,52 @@ impl<P: Protocol> Session<P> {
         }
         self.reports += 1;
         let count = self.reports;
-        context.spawn(applied.into_actor(self).map(move |result, session, context| {
-            session.reported(count, number, watched, result, context);
-        }));
+        let awaiting = async move {
+            let mut applied = applied;
+            let result = tokio::time::timeout(patience, &mut applied).await;
+            // What is not applied in time is awaited on.
+            result.map_err(|_| applied)
+        };
+        context.spawn(
+            awaiting
+                .into_actor(self)
+                .map(move |result, session, context| match result {
+                    Ok(result) => {
+                        let result = session.take_effect(count, watched, result);
+                        session.reported(number, result, context);
+                    }
+                    Err(applied) => {
+                        session.reported(number, Err(Unavailable), context);
+                        context.spawn(applied.into_actor(session).map(move |result, session, _| {
+                            // The client has its answer.
+                            let _ = session.take_effect(count, watched, result);
+                        }));
+                    }
+                }),
+        );
     }
 
-    /// Handles the result of report number `count` of this session.
-    fn reported(
+    /// Makes the guilds of report number `count` of this session the watched ones, once the report is applied. Returns
+    /// the position after which they are.
+    fn take_effect(
         &mut self,
         count: u64,
-        number: u64,
         watched: Option<Vec<GuildId>>,
         result: Result<Position, Unavailable>,
-        context: &mut Context<Self>,
-    ) {
-        if self.has_ended {
-            return;
-        }
-        let mut result = result;
-        if let (Ok(at), Some(guilds), Some(handle)) = (result, watched, &self.handle) {
+    ) -> Result<Position, Unavailable> {
+        let at = result?;
+        match (watched, &self.handle) {
             // A report that was replaced before it was applied never takes effect.
-            if self.reports_applied < count {
+            (Some(guilds), Some(handle)) if self.reports_applied < count => {
                 self.reports_applied = count;
-                result = handle.watch(guilds, at).ok_or(Unavailable);
+                handle.watch(guilds, at).ok_or(Unavailable)
             }
+            _ => Ok(at),
         }
-        if number > 0 {
+    }
+
+    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, context: &mut Context<Self>) {
+        if number > 0 && !self.has_ended {
             let actions = self.protocol.reported(number, result);
             self.apply(actions, context);
         }

@@ -1,6 +1,6 @@
 //! The seam between what a protocol decides and what a session does.
 
-use std::{net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
+use std::{net::IpAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use shared::{close::Close, idempotency_key::IdempotencyKey, v1::Report};
@@ -39,6 +39,8 @@ pub enum Action<C> {
         report: Report,
         /// Identifies the report in [`Protocol::reported`]. Several reports can have the number 0.
         number: u64,
+        /// How long the result is awaited. A report that takes longer takes effect all the same.
+        patience: Duration,
     },
     /// Publishes an event. The result goes to [`Protocol::published`].
     Publish {

@@ -69,7 +69,7 @@ impl RefusalCode {
             Self::NoReceiver => "No receiver.",
             Self::Overloaded => "Overloaded. Try again later.",
             Self::Unavailable => "Unavailable. Try again later.",
-            Self::Unknown => "The outcome is unknown. Send the event again with the same idempotency key.",
+            Self::Unknown => "The outcome is unknown. Send it again, an event with the same idempotency key.",
         }
     }
 }

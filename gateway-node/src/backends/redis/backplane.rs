@@ -156,13 +156,7 @@ impl Backplane for RedisBackplane {
             return Box::pin(std::future::ready(Err(Unavailable)));
         };
         let applied = application.members.report(id, key, report);
-        let hold = self.shared.options.hold;
-        Box::pin(async move {
-            match tokio::time::timeout(hold, applied).await {
-                Ok(Ok(position)) => Ok(position),
-                Ok(Err(_)) | Err(_) => Err(Unavailable),
-            }
-        })
+        Box::pin(async { applied.await.map_err(|_| Unavailable) })
     }
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {

@@ -266,9 +266,17 @@ impl V1 {
     /// Replaces what the session reports or watches.
     fn report(&mut self, report: Report, nonce: Option<Nonce>, now: Instant) -> V1Actions {
         let number = nonce.map_or(0, |nonce| self.answers().expect(nonce));
-        let mut actions = smallvec![Action::Count, Action::Report { report, number }];
+        let mut actions = smallvec![Action::Count, self.report_action(report, number)];
         self.slow_down(&mut actions, now);
         actions
+    }
+
+    fn report_action(&self, report: Report, number: u64) -> Action<JoinRequest> {
+        Action::Report {
+            report,
+            number,
+            patience: self.settings.report_patience,
+        }
     }
 
     fn answers(&mut self) -> &mut Answers {
@@ -453,7 +461,7 @@ impl Protocol for V1 {
                     guilds: guilds.unwrap_or_default(),
                     since,
                 })));
-                actions.extend(report.map(|report| Action::Report { report, number: 0 }));
+                actions.extend(report.map(|report| self.report_action(report, 0)));
                 actions
             }
             Err(V1IdentifyError::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),

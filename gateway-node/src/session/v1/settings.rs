@@ -28,6 +28,8 @@ pub struct V1SessionSettings {
     unidentified_bytes_per_second: u32,
     pub(super) message_bytes: usize,
     pub(super) event_bytes: usize,
+    /// How long a session waits until its report is applied.
+    pub(super) report_patience: Duration,
     /// The most guilds that a session reports or watches.
     pub(super) max_guilds: usize,
     /// The zlib compression level.
@@ -79,6 +81,7 @@ impl V1SessionSettings {
             unidentified_bytes_per_second: settings.limits.unidentified_bytes_per_second,
             message_bytes: settings.limits.message_bytes,
             event_bytes: settings.cluster.event_bytes,
+            report_patience: ms(settings.cluster.hold_ms),
             max_guilds: settings.limits.guilds_per_session,
             origin: Instant::now(),
             heartbeat_interval: ms(settings.v1.heartbeat_interval_ms),

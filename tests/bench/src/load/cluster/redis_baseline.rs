@@ -115,8 +115,9 @@ impl RedisBaseline {
             "-",
             "-",
             "1",
+            "1",
         ];
-        let event = ["all", "1", AUTHOR, &origin, "-", "announce", &d];
+        let event = ["all", "0", "1", AUTHOR, &origin, "-", "announce", &d];
         let mut words = head.to_vec();
         for _ in 0..batch {
             words.extend(event);
