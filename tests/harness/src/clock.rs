@@ -1,6 +1,9 @@
 //! A wall clock that a test sets, even while the program that reads it runs.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -22,6 +25,7 @@ pub struct Clock {
 impl Clock {
     /// Creates a clock that shows the real time.
     pub async fn start() -> Self {
+        remove_leftovers();
         // The wrapper only reports where its library is. If it started the program, the program's process id would not
         // be the child's.
         let mut wrapper = Command::new(tool("UTILBOT_TEST_FAKETIME", "faketime"));
@@ -67,5 +71,21 @@ impl Clock {
 
     fn file(&self) -> PathBuf {
         self.folder.path().join("clock")
+    }
+}
+
+/// Removes the shared memory of wrappers that have ended. The wrapper leaves it behind, under its process id, and fails if
+/// it gets the id of an earlier one.
+fn remove_leftovers() {
+    let Ok(entries) = fs::read_dir("/dev/shm") else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let id = ["faketime_shm_", "sem.faketime_sem_"]
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix)?.parse::<u32>().ok());
+        if id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+            // Another test may have removed it.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
