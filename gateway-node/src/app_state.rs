@@ -3,9 +3,18 @@
 use std::sync::Arc;
 
 use crate::{
-    admission::Admission, applications::Applications, auth::Keyring, backplane::Backplane,
-    client_error_log::ClientErrorLog, drain::DrainState, events::Events, hello_delay::HelloDelay, metrics::Metrics,
-    public_url::PublicUrl, registry::Registry, resume::DiscordSessions,
+    admission::Admission,
+    applications::Applications,
+    auth::Keyring,
+    backplane::{Backplane, Tickets},
+    client_error_log::ClientErrorLog,
+    drain::DrainState,
+    events::Events,
+    hello_delay::HelloDelay,
+    metrics::Metrics,
+    public_url::PublicUrl,
+    registry::Registry,
+    resume::DiscordSessions,
 };
 
 /// The handles that the node makes once and that its workers, its HTTP API and its sessions share. Clones are cheap and
@@ -16,6 +25,8 @@ pub struct AppState {
     pub registry: Registry,
     /// The connection to the other nodes.
     pub backplane: Arc<dyn Backplane>,
+    /// The tickets with which web pages connect.
+    pub tickets: Arc<dyn Tickets>,
     /// The resumable Discord sessions.
     pub discord: DiscordSessions,
     /// The applications, for Discord's protocol.
@@ -56,6 +67,10 @@ mod tests {
             Self {
                 registry,
                 backplane,
+                tickets: Arc::new(crate::backends::MemoryTickets::new(crate::backplane::TicketLimits {
+                    unused: 100,
+                    revocations_kept: std::time::Duration::from_secs(3600),
+                })),
                 discord,
                 applications: Applications::new(&settings.applications),
                 keyring,

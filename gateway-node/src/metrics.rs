@@ -75,6 +75,12 @@ pub struct Metrics {
     pub entries_lost: Counter,
     /// Events refused, by reason.
     pub events_refused: Family<ReasonLabel, Counter>,
+    /// Tickets issued.
+    pub tickets_issued: Counter,
+    /// Tickets that opened or renewed a session.
+    pub tickets_used: Counter,
+    /// Tickets that were refused.
+    pub tickets_refused: Counter,
     /// Entries put into an outbox.
     pub deliveries: Counter,
     /// Text frames encoded for entries, at most one per entry.
@@ -134,6 +140,9 @@ impl Metrics {
             entries_without_receiver,
             entries_lost,
             events_refused,
+            tickets_issued,
+            tickets_used,
+            tickets_refused,
             deliveries,
             encoded_text,
             encoded_zlib,
@@ -174,6 +183,13 @@ impl Metrics {
             entries_lost.clone(),
         );
         registry.register("events_refused", "Events refused, by reason", events_refused.clone());
+        registry.register("tickets_issued", "Tickets issued", tickets_issued.clone());
+        registry.register(
+            "tickets_used",
+            "Tickets that opened or renewed a session",
+            tickets_used.clone(),
+        );
+        registry.register("tickets_refused", "Tickets that were refused", tickets_refused.clone());
         registry.register("deliveries", "Events put into an outbox", deliveries.clone());
         registry.register("encoded_text", "Text frames made for events", encoded_text.clone());
         registry.register(

@@ -63,6 +63,8 @@ pub struct ClientTypes(u8);
 impl ClientTypes {
     /// The empty set.
     pub const NONE: Self = Self(0);
+    /// The set of every type.
+    pub const ALL: Self = Self((1 << ClientType::ALL.len()) - 1);
 
     /// Returns the set as a bit mask: one bit for each type, in the order of [`ClientType::ALL`].
     pub const fn bits(self) -> u8 {

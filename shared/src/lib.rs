@@ -18,7 +18,9 @@ pub mod problem;
 pub mod routing;
 pub mod session_id;
 pub mod snowflake;
+pub mod ticket;
 pub mod token_bucket;
+pub mod user;
 pub mod v1;
 
 /// The largest integer that a client may send: 2^53 − 1, `Number.MAX_SAFE_INTEGER` in JavaScript.

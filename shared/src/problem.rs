@@ -62,6 +62,15 @@ impl Problem {
         }
     }
 
+    /// Creates a problem with a parsed value, which is echoed as JSON.
+    pub fn with_json(error: impl Into<Cow<'static, str>>, value: &serde_json::Value) -> Self {
+        Self {
+            // A `Value` always serialises.
+            data: to_raw_value(value).ok(),
+            ..Self::absent(error)
+        }
+    }
+
     /// Creates the problem of an event `name` without a live receiver (protocol v1, "Application events").
     pub fn no_receiver(name: &str) -> Self {
         Self::with_str("No receiver.", name).of_kind(ProblemKind::NoReceiver)

@@ -17,6 +17,7 @@ mod chaos;
 mod clients;
 mod cluster_faults;
 mod config;
+mod cors;
 mod dead_nodes;
 mod dependencies;
 mod deploy;
@@ -66,7 +67,9 @@ mod request_heads;
 mod scopes;
 mod slow_readers;
 mod streams;
+mod tickets;
 mod tls;
+mod website;
 mod wording;
 
 /// Returns the root of the repository.

@@ -20,6 +20,15 @@ pub struct BrowserPolicy {
     is_development: bool,
 }
 
+/// The pages that may read a response (CORS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowedReaders {
+    /// Those of any origin.
+    AnyOrigin,
+    /// Those of the request's origin.
+    ThisOrigin,
+}
+
 /// Why a browser's request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
@@ -92,20 +101,27 @@ impl BrowserPolicy {
         }
     }
 
-    fn check_origin(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
-        let Some(origin) = head.first(&header::ORIGIN) else {
-            // Only browsers send `Origin`.
-            return Ok(());
-        };
-        let is_allowed = if !self.allowed_origins.is_empty() {
-            self.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin)
-        } else if self.is_development {
+    /// Returns which pages may read a response to a page of this origin; `None` if that page may not.
+    pub fn readers(&self, origin: &[u8]) -> Option<AllowedReaders> {
+        if !self.allowed_origins.is_empty() {
+            let is_listed = self.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin);
+            return is_listed.then_some(AllowedReaders::ThisOrigin);
+        }
+        if self.is_development {
             let host = str::from_utf8(origin).ok().and_then(host_of_origin);
-            host.is_some_and(|host| self.is_own(host))
-        } else {
-            true
-        };
-        if is_allowed { Ok(()) } else { Err(Foreign::Origin) }
+            return host
+                .is_some_and(|host| self.is_own(host))
+                .then_some(AllowedReaders::ThisOrigin);
+        }
+        Some(AllowedReaders::AnyOrigin)
+    }
+
+    fn check_origin(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {
+        match head.first(&header::ORIGIN) {
+            Some(origin) if self.readers(origin).is_none() => Err(Foreign::Origin),
+            // Only browsers send `Origin`.
+            _ => Ok(()),
+        }
     }
 
     fn check_host(&self, head: &UpgradeHead<'_>) -> Result<(), Foreign> {

@@ -17,7 +17,7 @@ mod upgrade;
 
 pub use self::{
     address::{client_address, is_proxy},
-    browsers::{BrowserPolicy, Foreign},
+    browsers::{AllowedReaders, BrowserPolicy, Foreign},
     checked_io::CheckedIo,
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     limit::{Accept, ConnectionError, Reception},

@@ -72,6 +72,12 @@ impl Key {
         self.permissions.contains(&permission)
     }
 
+    /// Returns a text that differs for every secret of a key.
+    pub fn fingerprint(&self) -> String {
+        // The hash of the hash: nobody can use it in the place of either.
+        SecretHash::of(&self.hash.to_string()).to_string()
+    }
+
     pub(super) const fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
     }

@@ -10,12 +10,15 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
+use rustc_hash::FxHashMap;
 use shared::{
     client_type::ClientType,
     key::{PresentedKey, SecretHash},
+    user::UserId,
 };
 
-use super::Key;
+use super::{Key, SessionTicket};
+use crate::config::Permission;
 
 /// The keys that are valid now. Clones share the keyring.
 #[derive(Clone)]
@@ -25,12 +28,18 @@ pub struct Keyring {
 
 struct KeyringInner {
     keys: ArcSwap<HashMap<String, Arc<Key>>>,
+    /// When the tickets of a key (its id) for a user were revoked last.
+    revoked_users: ArcSwap<RevokedUsers>,
     revision: AtomicU64,
     /// Whether some keys may not have been loaded yet.
     is_partial: AtomicBool,
     /// The hash that the secret is compared with if the key is unknown.
     decoy: SecretHash,
 }
+
+/// When the tickets that a key (its id) had issued for a user were revoked last, in milliseconds of the clock of the store
+/// of tickets.
+pub type RevokedUsers = FxHashMap<(Arc<str>, UserId), u64>;
 
 /// Why a presented key is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +59,7 @@ impl Keyring {
         Self {
             inner: Arc::new(KeyringInner {
                 keys: ArcSwap::from_pointee(by_id(keys)),
+                revoked_users: ArcSwap::default(),
                 revision: AtomicU64::new(0),
                 is_partial: AtomicBool::new(false),
                 decoy: SecretHash::of(""),
@@ -139,6 +149,35 @@ impl Keyring {
         same && key.is_for(kind) && !key.has_expired(now)
     }
 
+    /// Replaces the revocations of users.
+    pub fn revoke_users(&self, revoked: Arc<RevokedUsers>) {
+        self.inner.revoked_users.store(revoked);
+        self.inner.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns the key that issued a ticket, if it is still valid and may issue tickets.
+    pub fn issuer(&self, id: &str, now: SystemTime) -> Option<Arc<Key>> {
+        let keys = self.keys();
+        let key = keys.get(id)?;
+        (key.may(Permission::Tickets) && !key.has_expired(now)).then(|| Arc::clone(key))
+    }
+
+    /// Returns whether the ticket of a session is still valid: its issuing key is unchanged, and its user was not revoked.
+    pub fn is_ticket_good(&self, ticket: &SessionTicket, now: SystemTime) -> bool {
+        let issuer = self.issuer(ticket.issuer.id(), now);
+        let is_same = issuer.is_some_and(|known| Arc::ptr_eq(&known, &ticket.issuer) || known == ticket.issuer);
+        is_same && !self.is_revoked(ticket)
+    }
+
+    fn is_revoked(&self, ticket: &SessionTicket) -> bool {
+        let Some(user) = &ticket.rights.user else {
+            return false;
+        };
+        let field = (Arc::clone(ticket.issuer.shared_id()), user.clone());
+        let revoked_at = self.inner.revoked_users.load().get(&field).copied();
+        revoked_at.is_some_and(|revoked_at| ticket.issued_at <= revoked_at)
+    }
+
     /// Returns whether any key expired after `from` and no later than `to`.
     pub fn has_expired_between(&self, from: SystemTime, to: SystemTime) -> bool {
         let due = |key: &Arc<Key>| key.expires_at().is_some_and(|time| from < time && time <= to);
@@ -161,7 +200,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{HashText, KeySettings, KeyTypes, Permission, Secret};
+    use crate::config::{HashText, KeySettings, KeyTypes, Secret};
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -283,5 +322,38 @@ mod tests {
         assert!(!ring.is_good(&key, ClientType::Bot, later));
         assert!(ring.open(&format!("a.{SECRET}"), later).is_err());
         assert!(ring.has_expired_between(now, later) && !ring.has_expired_between(later, later));
+    }
+
+    #[test]
+    fn a_ticket_is_void_with_its_key_or_its_user() {
+        let issuing = KeySettings {
+            permissions: vec![Permission::Tickets],
+            ..settings("site")
+        };
+        let ring = Keyring::new(vec![Key::new(&issuing).unwrap(), key("other")]);
+        let now = crate::clock::wall_clock();
+        assert!(ring.issuer("other", now).is_none() && ring.issuer("none", now).is_none());
+        let ticket = |user: Option<&str>, issued_at| {
+            let rights = shared::ticket::TicketRights {
+                user: user.and_then(UserId::new),
+                ..Default::default()
+            };
+            SessionTicket::new(ring.issuer("site", now).unwrap(), "id", rights, issued_at)
+        };
+        let (before, after, of_another, of_none) = (
+            ticket(Some("7"), 10),
+            ticket(Some("7"), 11),
+            ticket(Some("8"), 10),
+            ticket(None, 10),
+        );
+        let good = |ring: &Keyring| [&before, &after, &of_another, &of_none].map(|it| ring.is_ticket_good(it, now));
+        assert_eq!(good(&ring), [true; 4]);
+        let revision = ring.revision();
+        let field = (Arc::from("site"), UserId::new("7").unwrap());
+        ring.revoke_users(Arc::new([(field, 10)].into_iter().collect()));
+        assert!(ring.revision() > revision);
+        assert_eq!(good(&ring), [false, true, true, true]);
+        ring.replace(vec![key("other")]);
+        assert_eq!(good(&ring), [false; 4]);
     }
 }

@@ -12,6 +12,8 @@ pub use self::redis::log_entry;
 #[cfg(test)]
 pub(crate) use self::redis::test_server::TestServer;
 pub use self::{
-    memory::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
-    redis::{KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisOptions, RedisSessions, RedisSetupError},
+    memory::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions, MemoryTickets},
+    redis::{
+        KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisOptions, RedisSessions, RedisSetupError, RedisTickets,
+    },
 };

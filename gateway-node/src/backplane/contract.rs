@@ -6,6 +6,7 @@ use serde::Serialize;
 use shared::{
     client_type::ClientType,
     session_id::SessionId,
+    user::UserId,
     v1::{Report, payload::GuildCount},
 };
 
@@ -145,6 +146,15 @@ pub struct Joining {
     pub application: Arc<str>,
     /// Its client type.
     pub kind: ClientType,
+    /// Its ticket, if it has one. It then receives only some of the broadcasts.
+    pub ticket: Option<JoiningTicket>,
+}
+
+/// What a session's ticket says about the events that it receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoiningTicket {
+    /// The user that it names. The session receives the events for this user.
+    pub user: Option<UserId>,
 }
 
 /// A session that has joined.

@@ -7,6 +7,7 @@ use shared::{
     discord::Header,
     guild::GuildId,
     session_id::SessionId,
+    user::UserId,
 };
 use smallvec::SmallVec;
 
@@ -25,6 +26,10 @@ pub struct Entry {
     pub audience: Audience,
     /// The session that sent it. It never receives its own event.
     pub author: Option<SessionId>,
+    /// The user who sent it, if the sender identified with a ticket that names one.
+    pub user: Option<UserId>,
+    /// Whether sessions of a ticket receive it if it is a broadcast.
+    pub to_tickets: bool,
     /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
     /// The event's data, byte for byte as its sender wrote it: one JSON object.
@@ -46,6 +51,13 @@ pub enum Audience {
         /// Whether the sessions that watch the guild receive it too. They are not listed, because thousands can watch
         /// one guild. `false` if the event is readdressed: then they have it already.
         are_watchers_included: bool,
+        /// The types that may receive it.
+        of: ClientTypes,
+    },
+    /// The sessions whose ticket names a user. They are not listed.
+    User {
+        /// The user.
+        user: UserId,
         /// The types that may receive it.
         of: ClientTypes,
     },
@@ -76,6 +88,7 @@ impl Entry {
             Audience::Types(kinds) => kinds.contains(kind),
             Audience::Reporters { sessions, .. } => sessions.contains(&id),
             Audience::One { session, .. } => *session == id,
+            Audience::User { .. } => false,
         };
         addressed && self.position.is_after(since) && self.author != Some(id)
     }

@@ -57,6 +57,8 @@ mod tests {
             delivery: Delivery::All,
             author: None,
             require_receiver: false,
+            user: None,
+            to_tickets: false,
             discord: target.map(|target| Arc::new(Header::of(name, d, target, None))),
             d: d.into(),
         }

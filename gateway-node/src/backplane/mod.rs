@@ -13,11 +13,12 @@ mod position;
 mod publication;
 pub(crate) mod report_changes;
 pub(crate) mod report_rates;
+mod tickets;
 
 pub use self::{
     contract::{
-        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, LogStatus, Peer, Pending, PublishError,
-        Publishing, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, JoiningTicket, LogStatus, Peer, Pending,
+        PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     idempotency::Idempotency,
@@ -25,4 +26,5 @@ pub use self::{
     position::{Epoch, Position},
     publication::Publication,
     report_rates::ReportLimits,
+    tickets::{IssueError, NewTicket, Revocations, Ticket, TicketLimits, TicketRecord, Tickets},
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::{client_type::ClientTypes, discord::Header, routing::Delivery, session_id::SessionId};
+use shared::{client_type::ClientTypes, discord::Header, routing::Delivery, session_id::SessionId, user::UserId};
 
 /// An event to append.
 #[derive(Debug, Clone)]
@@ -15,8 +15,12 @@ pub struct Publication {
     pub delivery: Delivery,
     /// The session that sent it, if one did.
     pub author: Option<SessionId>,
+    /// The user who sent it, if the sender identified with a ticket that names one.
+    pub user: Option<UserId>,
     /// Whether it is refused if no v1 session that may receive it is live.
     pub require_receiver: bool,
+    /// Whether sessions of a ticket receive it if it is a broadcast.
+    pub to_tickets: bool,
     /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
     /// Its data: one JSON object.

@@ -18,6 +18,8 @@ pub(super) fn find(draft: &mut Draft) {
     draft.check(&["redis.url", "redis.ca"], redis);
     draft.check(&["server.tls.certificate", "server.tls.key"], tls);
     draft.check(&["limits.outbox_bytes", "limits.message_bytes"], outbox);
+    draft.check(&["tickets.ttl_ms", "tickets.max_ttl_ms"], ticket_ttl);
+    draft.check(&["tickets.session_ms", "tickets.max_session_ms"], ticket_session);
     draft.check(&LOG_AGE, log_age);
     draft.check(&DRAIN, drain);
     listeners(draft);
@@ -68,6 +70,22 @@ fn outbox(settings: &Settings) -> Result<(), ConfigError> {
     }
     let expected = format!("limits.outbox_bytes ({outbox}) to hold one message of limits.message_bytes ({message})");
     Err(settings.problem_of(&["limits.outbox_bytes", "limits.message_bytes"], expected))
+}
+
+fn ticket_ttl(settings: &Settings) -> Result<(), ConfigError> {
+    let (usual, most) = (settings.tickets.ttl_ms, settings.tickets.max_ttl_ms);
+    if usual <= most {
+        return Ok(());
+    }
+    Err(settings.problem("tickets.ttl_ms", format!("at most tickets.max_ttl_ms ({most})")))
+}
+
+fn ticket_session(settings: &Settings) -> Result<(), ConfigError> {
+    let (usual, most) = (settings.tickets.session_ms, settings.tickets.max_session_ms);
+    if usual <= most {
+        return Ok(());
+    }
+    Err(settings.problem("tickets.session_ms", format!("at most tickets.max_session_ms ({most})")))
 }
 
 /// The settings that decide how old entries of the log become.

@@ -18,12 +18,15 @@ section! {
         from: Vec<ClientType>, check not_empty;
         /// The types that receive it: `bot`, `website`, `service`, `discord`.
         to: Vec<ReceiverType>, check not_empty;
-        /// Which receivers get it: `"all"`, `"any"` (exactly one session in the cluster), or `{ guild = "/pointer" }`
-        /// (the sessions that reported or watch the guild found there in `d`).
+        /// Which receivers get it: `"all"`, `"any"` (exactly one session in the cluster), `{ guild = "/pointer" }` (the
+        /// sessions that reported or watch the guild found there in `d`), or `{ user = "/pointer" }` (the sessions whose
+        /// ticket names that user).
         deliver: DeliverMode = DeliverMode::All;
-        /// Whether the event is refused if it has no live receiver. If unset, yes unless `deliver` is `"all"`. An
-        /// `"any"` event that does not need one waits for the next session that may receive it.
+        /// Whether the event is refused if it has no live receiver. If unset, yes for `"any"` and for a guild. An `"any"`
+        /// event that does not need one waits for the next session that may receive it.
         require_receiver: Option<bool> = None;
+        /// Whether sessions of a ticket receive an event to `"all"`.
+        to_tickets: bool = false;
         /// File with a JSON Schema for `d`, relative to the configuration file.
         schema: Option<PathBuf> = None;
     }
@@ -42,6 +45,7 @@ impl EventSettings {
             to: self.to.clone(),
             deliver: self.deliver.clone(),
             require_receiver: self.require_receiver,
+            to_tickets: self.to_tickets,
             schema,
         })
     }
@@ -56,6 +60,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             to: vec![ReceiverType::Bot, ReceiverType::Website],
             deliver: DeliverMode::All,
             require_receiver: None,
+            to_tickets: false,
             schema: None,
         },
         EventDefinition {
@@ -64,6 +69,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             to: vec![ReceiverType::Bot],
             deliver: DeliverMode::Guild("/guildId".to_owned()),
             require_receiver: None,
+            to_tickets: false,
             schema: None,
         },
     ]

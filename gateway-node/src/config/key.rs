@@ -24,11 +24,13 @@ pub enum Permission {
     Read,
     /// Administer: act on sessions and read metrics.
     Admin,
+    /// Issue and revoke tickets.
+    Tickets,
 }
 
 impl Permission {
     /// Every permission, in the order in which tables list them.
-    pub const ALL: [Self; 3] = [Self::Publish, Self::Read, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Publish, Self::Read, Self::Admin, Self::Tickets];
 
     /// Returns the permission's name in the configuration.
     pub const fn as_str(self) -> &'static str {
@@ -36,11 +38,12 @@ impl Permission {
             Self::Publish => "publish",
             Self::Read => "read",
             Self::Admin => "admin",
+            Self::Tickets => "tickets",
         }
     }
 }
 
-setting! { Vec<Permission>: List, "a list of publish, read, admin"; }
+setting! { Vec<Permission>: List, "a list of publish, read, admin, tickets"; }
 
 /// The client types that a key is valid for: `"bot"`, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -90,7 +93,7 @@ section! {
         types: KeyTypes, check has_a_type;
         /// The application whose events and sessions the key can access.
         application: String = DEFAULT_APPLICATION.to_owned(), check is_application_id, expect "1 to 64 of a-z 0-9 _ -";
-        /// What the key may do over HTTP: `publish`, `read`, `admin`.
+        /// What the key may do over HTTP: `publish`, `read`, `admin`, `tickets`.
         permissions: Vec<Permission> = Vec::new();
         /// When the key expires, in RFC 3339. If unset, never.
         expires_at: Option<Timestamp> = None;

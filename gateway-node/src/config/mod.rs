@@ -38,7 +38,7 @@ pub use secret::{REDACTED, Secret};
 pub use sections::{
     AdminSettings, ChaosSettings, ClusterSettings, CompressionSettings, DiscordSettings, DrainSettings, HttpSettings,
     LimitSettings, LogFormat, LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings,
-    SessionSettings, TestSettings, TlsSettings, V1Settings, ZlibStream,
+    SessionSettings, TestSettings, TicketSettings, TlsSettings, V1Settings, ZlibStream,
 };
 pub use setting::SettingDoc;
 pub use settings::{Settings, reference};

@@ -111,6 +111,8 @@ section! {
         /// Milliseconds without anything sent to a client after which the node sends it an empty ping, so that proxies
         /// keep the connection. 0 sends no pings.
         ping_interval_ms: u64 = 25_000, from 0;
+        /// Milliseconds before the end of a ticket's session at which its client gets `session_expiring`.
+        session_expiring_ms: u64 = 30_000, from 0;
         /// Minimum milliseconds between two `GLOBAL_GUILD_COUNT` events; changes in between are combined.
         guild_count_interval_ms: u64 = 1000, from 1;
     }
@@ -207,6 +209,23 @@ section! {
         /// Idempotency keys (`k`, or `Idempotency-Key` over HTTP) that are remembered at once for one application, each
         /// for `cluster.log_age_ms`. Beyond that, an event with a new one is refused (HTTP 429): none is forgotten early.
         idempotency_keys: usize = 100_000, from 1;
+    }
+}
+
+section! {
+    /// The tickets with which web pages connect.
+    pub struct TicketSettings {
+        /// Milliseconds in which a ticket can be used, if the request for it does not say.
+        ttl_ms: u64 = 60_000, from 1;
+        /// The most milliseconds that a request may ask for.
+        max_ttl_ms: u64 = 600_000, from 1;
+        /// Milliseconds after which the session of a ticket ends, if the request for it does not say.
+        session_ms: u64 = 3_600_000, from 1;
+        /// The most milliseconds that a request may ask for.
+        max_session_ms: u64 = 86_400_000, from 1;
+        /// Unused tickets of one application. Beyond that, requests for more get HTTP 429. Also bounds the revocations of
+        /// users that are remembered.
+        unused: usize = 100_000, from 1;
     }
 }
 

@@ -57,7 +57,7 @@ setting! {
     Vec<IpNet>: List, "a list of networks such as 10.0.0.0/8";
     Vec<ClientType>: List, "a list of bot, website, service";
     Vec<ReceiverType>: List, "a list of bot, website, service, discord";
-    DeliverMode: Text, "\"all\", \"any\" or { guild = \"/pointer\" }";
+    DeliverMode: Text, "\"all\", \"any\", { guild = \"/pointer\" } or { user = \"/pointer\" }";
 }
 
 impl<T: Setting> Setting for Option<T> {

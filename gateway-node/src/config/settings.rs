@@ -13,7 +13,7 @@ use super::{
     AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings, DEFAULT_APPLICATION,
     DiscordSettings, DrainSettings, EventSettings, HttpSettings, KeySettings, LimitSettings, LogSettings,
     MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings, SettingDoc, TestSettings,
-    V1Settings,
+    TicketSettings, V1Settings,
     check::{Origins, normal},
     error::{ConfigError, shown},
     event,
@@ -66,6 +66,8 @@ settings! {
         session: SessionSettings;
         /// Limits on what clients, addresses and keys may consume.
         limits: LimitSettings;
+        /// The tickets with which web pages connect.
+        tickets: TicketSettings;
         /// Plain HTTP.
         http: HttpSettings;
         /// The Redis that the nodes share.
@@ -245,6 +247,7 @@ impl Default for Settings {
             discord: DiscordSettings::default(),
             session: SessionSettings::default(),
             limits: LimitSettings::default(),
+            tickets: TicketSettings::default(),
             http: HttpSettings::default(),
             redis: RedisSettings::default(),
             cluster: ClusterSettings::default(),

@@ -110,6 +110,10 @@ impl EncodedEvent {
     }
 
     fn payload(&self) -> String {
-        payload::event(&self.entry.name, &self.entry.d)
+        let Entry { name, user, d, .. } = &self.entry;
+        match user {
+            Some(user) => payload::event_of_user(name, user, d),
+            None => payload::event(name, d),
+        }
     }
 }

@@ -189,6 +189,8 @@ mod tests {
             name: "n".into(),
             audience: Audience::Types(ClientTypes::from(ClientType::Bot)),
             author: None,
+            user: None,
+            to_tickets: false,
             discord: None,
             d: "{}".into(),
         };

@@ -30,6 +30,8 @@ pub(crate) struct V1GroupKey {
     pub(crate) encoding: Encoding,
     /// Whether they receive the guild counts. Bots always do.
     pub(crate) counts: bool,
+    /// Whether they have tickets, and so receive only some of the broadcasts.
+    pub(crate) has_tickets: bool,
 }
 
 /// A Discord session as a member of a group.
@@ -81,18 +83,21 @@ impl ApplicationSubscribers {
 impl V1GroupKey {
     /// Whether an entry is for all members of the group.
     pub(crate) fn gets(self, entry: &EncodedEvent) -> bool {
-        entry.is_for_all(self.kind) || (self.counts && entry.is_counts)
+        let is_for_type = entry.is_for_all(self.kind) && (entry.entry.to_tickets || !self.has_tickets);
+        is_for_type || (self.counts && entry.is_counts)
     }
 }
 
 impl V1Member {
     /// Sends the session an entry if it is a receiver. Returns whether it is.
     pub(crate) fn deliver_to(&self, entry: &EncodedEvent, key: V1GroupKey, now: Instant) -> bool {
-        let admitted = entry.entry.admits(self.id, key.kind, self.since);
-        if admitted || (key.counts && entry.is_counts) {
-            return self.deliver_addressed(entry, key, now);
-        }
-        false
+        let admitted = if key.has_tickets {
+            // No entry lists the session of a ticket.
+            key.gets(entry)
+        } else {
+            entry.entry.admits(self.id, key.kind, self.since) || (key.counts && entry.is_counts)
+        };
+        admitted && self.deliver_addressed(entry, key, now)
     }
 
     /// Sends the session an entry that is for it, unless it joined later or is the author. Returns whether it is sent.

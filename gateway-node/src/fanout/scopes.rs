@@ -1,9 +1,9 @@
-//! Which v1 sessions of an application watch which guilds, on one worker.
+//! Which v1 sessions of an application watch which guilds or belong to which users, on one worker.
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
-use shared::{guild::GuildId, session_id::SessionId};
+use shared::{guild::GuildId, session_id::SessionId, user::UserId};
 
 use crate::backplane::Position;
 
@@ -17,6 +17,8 @@ pub(crate) struct Scopes {
     by_session: FxHashMap<SessionId, Vec<Watched>>,
     /// Changes that have not taken effect, in the order of their positions.
     waiting: VecDeque<ScopeChange>,
+    by_user: FxHashMap<UserId, Vec<SessionId>>,
+    users: FxHashMap<SessionId, UserId>,
 }
 
 /// A guild that a session watches.
@@ -66,8 +68,28 @@ impl Scopes {
         }
     }
 
+    /// Adds a session of a user.
+    pub(crate) fn add_user(&mut self, session: SessionId, user: UserId) {
+        self.by_user.entry(user.clone()).or_default().push(session);
+        self.users.insert(session, user);
+    }
+
+    /// Returns the sessions of a user.
+    pub(crate) fn sessions_of(&self, user: &UserId) -> &[SessionId] {
+        self.by_user.get(user).map_or(&[], Vec::as_slice)
+    }
+
     /// Removes a session.
     pub(crate) fn remove(&mut self, session: SessionId) {
+        if let Some(user) = self.users.remove(&session)
+            && let Some(sessions) = self.by_user.get_mut(&user)
+        {
+            // A user has few sessions.
+            sessions.retain(|known| *known != session);
+            if sessions.is_empty() {
+                self.by_user.remove(&user);
+            }
+        }
         if self.by_session.contains_key(&session) {
             self.replace(session, Vec::new());
         }
@@ -172,6 +194,19 @@ mod tests {
         let epoch = Epoch::from_raw(2);
         scopes.reach(Position { offset: 1, epoch });
         assert_eq!(watchers(&scopes, 5), [1]);
+    }
+
+    #[test]
+    fn a_user_can_have_several_sessions() {
+        let (mut scopes, user) = (Scopes::default(), UserId::new("7").unwrap());
+        for session in [1, 2] {
+            scopes.add_user(id(session), user.clone());
+        }
+        assert_eq!(scopes.sessions_of(&user), [id(1), id(2)]);
+        scopes.remove(id(1));
+        assert_eq!(scopes.sessions_of(&user), [id(2)]);
+        scopes.remove(id(2));
+        assert!(scopes.by_user.is_empty() && scopes.users.is_empty());
     }
 
     #[test]

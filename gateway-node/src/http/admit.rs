@@ -19,7 +19,7 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-use super::{ApiError, HttpState};
+use super::{ApiError, HttpState, cors::CorsRequest};
 use crate::{
     accept::{BrowserPolicy, Foreign, HttpConnection, RequestGuard, client_address, is_proxy},
     admission::Permit,
@@ -50,6 +50,7 @@ pub async fn admit(
         };
     };
     let guard = connection.begin_request(has_body(&request));
+    let cors = CorsRequest::of(&request);
     let admitted = charge(&request, &connection).and_then(|forwarded| {
         check_browser(&request, BrowserPolicy::check_request)?;
         Ok(forwarded)
@@ -63,6 +64,13 @@ pub async fn admit(
         }
         Err(error) => request.into_response(error.error_response()),
     };
+    let policy = response
+        .request()
+        .app_data::<web::Data<HttpState>>()
+        .map(|api| api.browsers.clone());
+    if let Some(policy) = policy {
+        cors.answer(&policy, response.response_mut());
+    }
     if connection.is_body_unread() {
         response
             .response_mut()

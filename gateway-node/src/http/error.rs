@@ -3,6 +3,8 @@
 use std::{fmt, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
+use serde_json::Value;
+use shared::problem::Problem;
 
 use crate::{accept::Foreign, admission::Denied, config::Permission};
 
@@ -49,6 +51,9 @@ pub enum ApiError {
     /// The event's data is invalid.
     #[error("{0}")]
     InvalidData(String),
+    /// Values in the body are invalid.
+    #[error("Malformed data.")]
+    Problems(Vec<Problem>),
     /// The event has no receiver.
     #[error("{0}")]
     NoReceiver(String),
@@ -69,6 +74,12 @@ pub enum ApiError {
          published"
     )]
     TooManyKeys(Duration),
+    /// The application has its maximum number of unused tickets, or there are too many revocations.
+    #[error("the application has as many unused tickets or revocations as `tickets.unused` allows")]
+    TooManyTickets(Duration),
+    /// The store of tickets is currently unavailable.
+    #[error("the tickets are unavailable")]
+    TicketsAway,
     /// The events that wait for the log have reached their maximum of bytes.
     #[error("as many bytes of events wait as `cluster.hold_bytes` allows, nothing was published")]
     Overloaded,
@@ -120,20 +131,36 @@ impl ApiError {
             Self::Malformed(_) => "malformed",
             Self::TooLarge(_) => "too_large",
             Self::UnknownEvent(_) => "unknown_event",
-            Self::InvalidData(_) => "invalid_data",
+            Self::InvalidData(_) | Self::Problems(_) => "invalid_data",
             Self::NoReceiver(_) => "no_receiver",
             Self::KeyReused => "idempotency_key_reused",
             Self::RateLimited { .. } | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
-            Self::Overloaded | Self::BodiesOfNode => "overloaded",
-            Self::Unavailable(_) | Self::Unreachable | Self::KeysAway | Self::GuildsAway | Self::CountsAway => {
-                "unavailable"
-            }
+            Self::Overloaded | Self::BodiesOfNode | Self::TooManyTickets(_) => "overloaded",
+            Self::Unavailable(_)
+            | Self::Unreachable
+            | Self::KeysAway
+            | Self::GuildsAway
+            | Self::CountsAway
+            | Self::TicketsAway => "unavailable",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Internal => "internal",
         }
+    }
+}
+
+impl ApiError {
+    fn body(&self) -> Value {
+        let mut body = serde_json::json!({ "code": self.code(), "message": self.to_string() });
+        if let Self::Problems(problems) = self {
+            let errors: Vec<_> = problems.iter().map(|problem| &*problem.error).collect();
+            let data: Vec<_> = problems.iter().map(|problem| &problem.data).collect();
+            body["errors"] = serde_json::json!(errors);
+            body["data"] = serde_json::json!(data);
+        }
+        body
     }
 }
 
@@ -145,18 +172,23 @@ impl ResponseError for ApiError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnknownEvent(_) | Self::InvalidData(_) | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NoReceiver(_) => StatusCode::CONFLICT,
-            Self::Denied(_) | Self::BodiesOfKey | Self::RateLimited { .. } | Self::TooManyKeys(_) => {
-                StatusCode::TOO_MANY_REQUESTS
+            Self::UnknownEvent(_) | Self::InvalidData(_) | Self::Problems(_) | Self::KeyReused => {
+                StatusCode::UNPROCESSABLE_ENTITY
             }
+            Self::NoReceiver(_) => StatusCode::CONFLICT,
+            Self::Denied(_)
+            | Self::BodiesOfKey
+            | Self::RateLimited { .. }
+            | Self::TooManyKeys(_)
+            | Self::TooManyTickets(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded
             | Self::BodiesOfNode
             | Self::Unavailable(_)
             | Self::Unreachable
             | Self::KeysAway
             | Self::GuildsAway
-            | Self::CountsAway => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::CountsAway
+            | Self::TicketsAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -175,7 +207,7 @@ impl ResponseError for ApiError {
         ) {
             response.insert_header(RETRY_AFTER);
         }
-        if let Self::RateLimited { wait, .. } | Self::TooManyKeys(wait) = self {
+        if let Self::RateLimited { wait, .. } | Self::TooManyKeys(wait) | Self::TooManyTickets(wait) = self {
             response.insert_header(("retry-after", whole_seconds(*wait)));
         }
         if matches!(self, Self::Denied(_) | Self::BodyTimeout) {
@@ -183,7 +215,7 @@ impl ResponseError for ApiError {
         }
         response
             .insert_header(("content-type", "application/json"))
-            .body(serde_json::json!({ "code": self.code(), "message": self.to_string() }).to_string())
+            .body(self.body().to_string())
     }
 }
 
@@ -242,6 +274,7 @@ mod tests {
             ApiError::RateLimited { setting: EVENTS, wait },
             ApiError::RateLimited { setting: BYTES, wait },
             ApiError::TooManyKeys(wait),
+            ApiError::TooManyTickets(wait),
             ApiError::Overloaded,
         ];
         let known = reference();

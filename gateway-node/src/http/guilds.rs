@@ -188,6 +188,8 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
         delivery: Delivery::All,
         author: None,
         require_receiver: false,
+        user: None,
+        to_tickets: false,
         discord: Some(Arc::new(Header::from_parts(
             name,
             Some(guild),

@@ -4,6 +4,7 @@
 mod admit;
 mod body;
 mod cluster;
+mod cors;
 mod counts;
 mod discord;
 mod error;
@@ -15,6 +16,7 @@ mod publish_limits;
 mod routes;
 mod sessions;
 mod status;
+mod tickets;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,6 +32,7 @@ pub use self::{
     publish_limits::PublishAllowances,
     routes::{Endpoint, admin, admin_endpoints, public, public_endpoints},
     status::LIVE,
+    tickets::TicketBounds,
 };
 use crate::{
     accept::BrowserPolicy,
@@ -51,6 +54,8 @@ pub struct HttpState {
     pub event_bytes: usize,
     /// How much each key may still publish.
     pub publishing: PublishAllowances,
+    /// The bounds of tickets.
+    pub ticket_bounds: TicketBounds,
     /// Whether faults can be injected (`chaos.enabled`).
     pub is_chaotic: bool,
     /// The default time over which a command for all sessions is spread.

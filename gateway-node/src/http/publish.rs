@@ -147,6 +147,8 @@ impl PublishBody<'_> {
             delivery: Delivery::All,
             author: None,
             require_receiver: false,
+            user: None,
+            to_tickets: false,
             discord: None,
             d: self.d.map_or("{}", RawValue::get).into(),
         });
@@ -188,6 +190,8 @@ impl PublishBody<'_> {
                         delivery: route.delivery,
                         author: None,
                         require_receiver: route.require_receiver,
+                        user: None,
+                        to_tickets: route.to_tickets,
                         discord: route.to_discord.then(header),
                         d: d.into(),
                     });

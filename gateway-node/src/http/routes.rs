@@ -14,6 +14,7 @@ use actix_web::{
 
 use super::{
     ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, landing, publish, sessions, status,
+    tickets,
 };
 
 /// The path of an application's guilds.
@@ -127,6 +128,9 @@ pub fn public_endpoints() -> Vec<Endpoint> {
         new("/protocol").on(Method::GET, landing::protocol),
         new("/metrics").on(Method::GET, status::metrics),
         new("/api/v1/events").on(Method::POST, publish::publish),
+        new("/api/v1/tickets")
+            .on(Method::POST, tickets::issue)
+            .on(Method::DELETE, tickets::revoke),
         new("/api/v1/counts").on(Method::GET, counts::counts),
         new("/api/v1/cluster").on(Method::GET, cluster::cluster),
         new("/api/v1/sessions").on(Method::GET, sessions::list),

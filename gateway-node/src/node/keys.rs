@@ -1,6 +1,6 @@
 //! The valid keys: those in the configuration and those in Redis.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::{
     auth::{Key, KeyRecord, KeyRecordError, Keyring},
     backends::KeyRecords,
+    backplane::Revocations,
     registry::Registry,
 };
 
@@ -80,6 +81,15 @@ impl NodeKeys {
             self.change(|sources| sources.stored = keys);
             self.keyring.complete();
             log::info!(keys = count; "keys read from redis");
+        }
+    }
+
+    /// Applies the revocations of users whenever they change.
+    pub(super) async fn follow_revocations(&self, mut revocations: watch::Receiver<Revocations>) {
+        while revocations.changed().await.is_ok() {
+            let revoked = Arc::clone(&revocations.borrow_and_update());
+            self.keyring.revoke_users(revoked);
+            self.registry.recheck_keys();
         }
     }
 

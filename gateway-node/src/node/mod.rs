@@ -39,14 +39,17 @@ use crate::{
     app_state::AppState,
     applications::Applications,
     auth::{Key, Keyring},
-    backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions, RedisBackplane, RedisOptions, RedisSessions},
-    backplane::{Backplane, Epoch, ReportLimits},
+    backends::{
+        IdSource, MemoryBackplane, MemoryLimits, MemorySessions, MemoryTickets, RedisBackplane, RedisOptions,
+        RedisSessions,
+    },
+    backplane::{Backplane, Epoch, ReportLimits, TicketLimits, Tickets},
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     drain::{Drain, DrainState, StopNode},
     events::Events,
     hello_delay::HelloDelay,
-    http::{Bodies, BodyLimits, HttpState, PublishAllowances},
+    http::{Bodies, BodyLimits, HttpState, PublishAllowances, TicketBounds},
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
@@ -129,6 +132,7 @@ impl Node {
         let (keyring, keys) = keys(&settings, &registry, configured);
         let NodeShared {
             backplane,
+            tickets,
             discord,
             driving,
         } = shared(&settings, &name, origin, registry.clone(), &keys)?;
@@ -140,6 +144,7 @@ impl Node {
         let app = AppState {
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
+            tickets,
             discord,
             applications: applications.clone(),
             keyring,
@@ -328,6 +333,7 @@ fn worker_config(settings: &Settings, app: AppState, name: &Arc<str>) -> WorkerC
             since: Instant::now(),
             event_bytes: settings.cluster.event_bytes,
             publishing: publishing.clone(),
+            ticket_bounds: TicketBounds::new(settings.tickets.clone(), settings.limits.guilds_per_session),
             is_chaotic: settings.chaos.enabled,
             spread: Duration::from_millis(settings.drain.spread_ms),
             metrics_public,
@@ -383,6 +389,7 @@ async fn settle(backplane: &dyn Backplane) {
 /// What a node shares with other nodes, or its in-memory equivalent.
 struct NodeShared {
     backplane: Arc<dyn Backplane>,
+    tickets: Arc<dyn Tickets>,
     discord: DiscordSessions,
     driving: Driving,
 }
@@ -397,11 +404,14 @@ fn shared(
     if let Some(url) = &settings.redis.url {
         let options = redis_options(settings, url, name, origin);
         let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
-        let (keys, records) = (Arc::clone(keys), backplane.keys());
+        let tickets = backplane.tickets();
+        let (keys, records, revocations) = (Arc::clone(keys), backplane.keys(), tickets.revocations());
         let driving = async move {
-            futures_util::future::join(driving, keys.follow(records)).await;
+            let (records, revocations) = (keys.follow(records), keys.follow_revocations(revocations));
+            futures_util::future::join3(driving, records, revocations).await;
         };
         return Ok(NodeShared {
+            tickets: Arc::new(tickets),
             discord: DiscordSessions::new(RedisSessions::new(&backplane)),
             backplane: Arc::new(backplane),
             driving: Box::pin(driving),
@@ -426,10 +436,13 @@ fn shared(
     let backplane: Arc<dyn Backplane> = Arc::new(backplane);
     let window = Duration::from_millis(settings.session.resume_window_ms);
     let (sessions, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, window);
+    let tickets = MemoryTickets::new(ticket_limits(settings));
+    let (keys, revocations) = (Arc::clone(keys), tickets.revocations());
     let driving = async move {
-        futures_util::future::join(broadcast, sweeping).await;
+        futures_util::future::join3(broadcast, sweeping, keys.follow_revocations(revocations)).await;
     };
     Ok(NodeShared {
+        tickets: Arc::new(tickets),
         discord: DiscordSessions::new(sessions),
         backplane,
         driving: Box::pin(driving),
@@ -462,5 +475,14 @@ fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Key
         resume_window: Duration::from_millis(settings.session.resume_window_ms),
         heartbeat: Duration::from_millis(settings.discord.heartbeat_interval_ms),
         fixed_id: settings.test.bot_id.map(SessionId::from_raw),
+        tickets: ticket_limits(settings),
+    }
+}
+
+fn ticket_limits(settings: &Settings) -> TicketLimits {
+    let settings = &settings.tickets;
+    TicketLimits {
+        unused: settings.unused,
+        revocations_kept: Duration::from_millis(settings.max_ttl_ms.saturating_add(settings.max_session_ms)),
     }
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_id::SessionId, v1::Encoding};
 
-use super::{RegistryShard, SessionKind, shard::Identity};
+use super::{
+    RegistryShard, SessionKind,
+    shard::{Identity, SessionEntry},
+};
 use crate::{
-    auth::Key,
+    auth::{Key, SessionTicket},
     backplane::{Owner, Position},
     encode::{DispatchEncoder, LogCursor},
     fanout::member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, V1GroupKey, V1Member},
@@ -28,6 +31,8 @@ pub struct Registration {
     pub counts: bool,
     /// The guilds that it watches: ascending, without duplicates.
     pub guilds: Vec<GuildId>,
+    /// Its ticket, if it identified with one.
+    pub ticket: Option<Arc<SessionTicket>>,
     /// The end of the log when it joined.
     pub since: Position,
 }
@@ -63,6 +68,7 @@ impl SessionHandle {
             encoding,
             counts,
             guilds,
+            ticket,
             since,
         } = registration;
         let inner = &self.shard.inner;
@@ -70,20 +76,35 @@ impl SessionHandle {
         {
             let mut state = inner.state.borrow_mut();
             let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
-            let group_key = V1GroupKey { kind, encoding, counts };
+            let group_key = V1GroupKey {
+                kind,
+                encoding,
+                counts,
+                has_tickets: ticket.is_some(),
+            };
             subscribers.v1.add(group_key, V1Member { id, since, outbox });
             if !guilds.is_empty() {
                 // It receives nothing up to `since` anyway.
                 subscribers.scopes.watch(id, guilds, since, Some(since));
             }
         }
-        inner.backplane.ready(&application, id);
+        if let Some(ticket) = &ticket {
+            if let Some(user) = &ticket.rights.user {
+                let mut state = inner.state.borrow_mut();
+                let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
+                subscribers.scopes.add_user(id, user.clone());
+            }
+        } else {
+            // Sessions of a ticket never receive an event for one session of several.
+            inner.backplane.ready(&application, id);
+        }
         self.set_identity(Identity {
             application,
             id,
             kind: SessionKind::V1(kind),
             fencing_token: 0,
             key,
+            ticket,
         });
     }
 
@@ -97,6 +118,18 @@ impl SessionHandle {
         })
     }
 
+    /// Replaces the ticket of a session.
+    pub fn renew(&self, ticket: Arc<SessionTicket>) {
+        let mut state = self.shard.inner.state.borrow_mut();
+        if let Some(Some(SessionEntry {
+            identity: Some(identity),
+            ..
+        })) = state.sessions.get_mut(self.index)
+        {
+            identity.ticket = Some(ticket);
+        }
+    }
+
     /// Records which Discord session this is. It receives nothing until it subscribes.
     pub fn attach(&self, owner: &Owner, key: Arc<Key>) {
         self.set_identity(Identity {
@@ -105,6 +138,7 @@ impl SessionHandle {
             kind: SessionKind::Discord,
             fencing_token: owner.fencing_token,
             key,
+            ticket: None,
         });
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{EndReason, Registry, SessionCommand, SessionHandle, SessionKind, actor::ShardActor};
 use crate::{
-    auth::{Key, Keyring},
+    auth::{Key, Keyring, SessionTicket},
     backplane::{Audience, Backplane},
     encode::encoded_event::EncodedEvent,
     fanout::{
@@ -76,6 +76,8 @@ pub(super) struct Identity {
     /// The fencing token of the session's owner; 0 for v1 sessions, which only ever have one owner.
     pub(super) fencing_token: u64,
     pub(super) key: Arc<Key>,
+    /// The ticket of a session that identified with one. `key` is the one that issued it.
+    pub(super) ticket: Option<Arc<SessionTicket>>,
 }
 
 impl RegistryShard {
@@ -127,7 +129,7 @@ impl RegistryShard {
             self.begin(now);
             if together == 0 {
                 self.deliver_to_few(first);
-                self.deliver_to_watchers(first).await;
+                self.deliver_to_scope(first).await;
             } else {
                 self.pass(now, |subscribers| &mut subscribers.v1, |_, key| V1Batch::new(now, key))
                     .await;
@@ -241,7 +243,7 @@ impl RegistryShard {
             member.is_some_and(|(key, member)| member.deliver_to(event, key, now))
         };
         match &entry.audience {
-            Audience::Types(_) => {}
+            Audience::Types(_) | Audience::User { .. } => {}
             Audience::Reporters { sessions, .. } => {
                 let count = sessions.iter().filter(|id| give_to(**id)).count();
                 self.inner.registry.inner.metrics.deliveries.inc_by(count as u64);
@@ -262,16 +264,17 @@ impl RegistryShard {
         }
     }
 
-    /// Delivers an event of a guild to the sessions that watch it.
-    async fn deliver_to_watchers(&self, event: &EncodedEvent) {
-        let Audience::Reporters {
-            guild,
-            are_watchers_included: true,
-            of,
-            ..
-        } = event.entry.audience
-        else {
-            return;
+    /// Delivers an event of a guild to the sessions that watch it, or an event of a user to the user's sessions.
+    async fn deliver_to_scope(&self, event: &EncodedEvent) {
+        let (of, guild, user) = match &event.entry.audience {
+            Audience::Reporters {
+                guild,
+                are_watchers_included: true,
+                of,
+                ..
+            } => (*of, Some(*guild), None),
+            Audience::User { user, of } => (*of, None, Some(user)),
+            _ => return,
         };
         let deliver_to = |subscribers: &ApplicationSubscribers, ids: &[SessionId]| -> u64 {
             let now = Instant::now();
@@ -284,11 +287,15 @@ impl RegistryShard {
         let deliveries = &self.inner.registry.inner.metrics.deliveries;
         // Sessions come and go while the worker yields between two chunks of a long list.
         let long_list = self.with_subscribers(event, |subscribers| {
-            let watchers = subscribers.scopes.watchers(guild);
-            if watchers.len() > CHUNK {
-                return watchers.to_vec();
+            let scopes = &subscribers.scopes;
+            let sessions = match (guild, user) {
+                (Some(guild), _) => scopes.watchers(guild),
+                (None, user) => user.map_or(&[][..], |user| scopes.sessions_of(user)),
+            };
+            if sessions.len() > CHUNK {
+                return sessions.to_vec();
             }
-            deliveries.inc_by(deliver_to(subscribers, watchers));
+            deliveries.inc_by(deliver_to(subscribers, sessions));
             Vec::new()
         });
         for chunk in long_list.chunks(CHUNK) {
@@ -328,11 +335,12 @@ impl RegistryShard {
     pub(super) fn recheck_keys(&self, now: SystemTime) {
         let state = self.inner.state.borrow();
         for session in state.sessions.iter().flatten() {
-            let revoked = session
-                .identity
-                .as_ref()
-                .is_some_and(|identity| !self.inner.keyring.is_good(&identity.key, identity.kind.of_key(), now));
-            if revoked {
+            let keyring = &self.inner.keyring;
+            let is_good = |identity: &Identity| match &identity.ticket {
+                Some(ticket) => keyring.is_ticket_good(ticket, now),
+                None => keyring.is_good(&identity.key, identity.kind.of_key(), now),
+            };
+            if !session.identity.as_ref().is_none_or(is_good) {
                 // A full mailbox already holds a command to leave.
                 let _ = session.commands.try_send(SessionCommand::Leave(EndReason::KeyRevoked));
             }

@@ -181,6 +181,8 @@ mod tests {
             name: "X".into(),
             audience: Audience::Types(ClientTypes::NONE),
             author: None,
+            user: None,
+            to_tickets: false,
             discord: is_for_discord.then(header),
             d: "{}".into(),
         };
@@ -260,6 +262,8 @@ mod tests {
                 name: "GUILD_CREATE".into(),
                 audience: Audience::Types(ClientTypes::NONE),
                 author: None,
+                user: None,
+                to_tickets: false,
                 discord: Some(Arc::new(Header::of("GUILD_CREATE", &d, Target::All, None))),
                 d: d.into(),
             };

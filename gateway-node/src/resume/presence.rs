@@ -131,6 +131,8 @@ pub(crate) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication 
         delivery: Delivery::All,
         author: None,
         require_receiver: false,
+        user: None,
+        to_tickets: false,
         discord: Some(Arc::new(header(name, guild))),
         d,
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState};
 use crate::{
     admission::Permit,
-    auth::Key,
+    auth::{Key, SessionTicket},
     backplane::{Idempotency, Position, Publication, PublishError, Publishing, Unavailable, WhenUnavailable},
     registry::{Registration, SessionCommand, SessionHandle},
     transport::{Context, Inbound, Inbox, Outbox},
@@ -32,6 +32,8 @@ pub struct Session<P: Protocol> {
     permit: Rc<Permit>,
     handle: Option<SessionHandle>,
     key: Option<Arc<Key>>,
+    /// Its ticket, if it identified with one. `key` is the one that issued it.
+    ticket: Option<Arc<SessionTicket>>,
     id: Option<SessionId>,
     /// Whether it watches guilds instead of reporting them.
     is_watching: bool,
@@ -62,6 +64,7 @@ impl<P: Protocol> Session<P> {
             permit,
             handle: None,
             key: None,
+            ticket: None,
             id: None,
             is_watching: false,
             reports: 0,
@@ -92,6 +95,12 @@ impl<P: Protocol> Session<P> {
                     number,
                     patience,
                 } => self.report(report, number, patience, context),
+                Action::Renew(ticket) => {
+                    if let Some(handle) = &self.handle {
+                        handle.renew(Arc::clone(&ticket));
+                    }
+                    self.ticket = Some(ticket);
+                }
                 Action::Publish {
                     publication,
                     key,
@@ -175,6 +184,7 @@ impl<P: Protocol> Session<P> {
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
         self.is_watching = registration.kind != ClientType::Bot;
+        self.ticket.clone_from(&registration.ticket);
         if let Some(handle) = &self.handle {
             handle.identify(registration, self.outbox.clone());
         }
@@ -189,7 +199,7 @@ impl<P: Protocol> Session<P> {
             _ => None,
         };
         let backplane = &self.worker.app.backplane;
-        let applied = backplane.report(key.application(), id, key.shared_id(), report);
+        let applied = backplane.report(key.application(), id, self.namespace(key), report);
         if number == 0 && watched.is_none() {
             return;
         }
@@ -220,6 +230,11 @@ impl<P: Protocol> Session<P> {
         );
     }
 
+    /// The name under which the session's idempotency keys and changes of guilds are counted.
+    fn namespace<'a>(&'a self, key: &'a Key) -> &'a Arc<str> {
+        self.ticket.as_ref().map_or(key.shared_id(), |ticket| &ticket.namespace)
+    }
+
     /// Makes the guilds of report number `count` of this session the watched ones, once the report is applied. Returns
     /// the position after which they are.
     fn take_effect(
@@ -241,7 +256,8 @@ impl<P: Protocol> Session<P> {
 
     fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, context: &mut Context<Self>) {
         if number > 0 && !self.has_ended {
-            let actions = self.protocol.reported(number, result);
+            let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+            let actions = self.protocol.reported(number, result, &cx);
             self.apply(actions, context);
         }
     }
@@ -260,7 +276,7 @@ impl<P: Protocol> Session<P> {
             ..publication
         };
         let events = vec![publication];
-        let idempotency = idempotency_key.map(|it| Idempotency::new(key.id(), &it, &events));
+        let idempotency = idempotency_key.map(|it| Idempotency::new(self.namespace(key), &it, &events));
         let answer = self.worker.app.backplane.publish(Publishing {
             application: Arc::clone(key.application()),
             events,

@@ -20,6 +20,6 @@ pub use self::{
     discord::{Discord, DiscordSessionSettings, MemberLists},
     protocol::{Action, Actions, CallContext, PendingCall, Protocol, SessionEnd},
     turns::{Turn, Turns},
-    v1::{Identified, JoinRequest, V1, V1IdentifyError, V1SessionSettings},
+    v1::{Identified, JoinRequest, TakenTicket, V1, V1Call, V1CallResult, V1IdentifyError, V1SessionSettings},
     worker_state::WorkerState,
 };

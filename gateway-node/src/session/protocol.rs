@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{cx::Cx, worker_state::WorkerState};
 use crate::{
-    auth::Key,
+    auth::{Key, SessionTicket},
     backplane::{Owner, Position, Publication, PublishError, Unavailable},
     registry::{EndReason, InjectedFault, Registration},
     transport::{Message, Violation},
@@ -42,6 +42,8 @@ pub enum Action<C> {
         /// How long the result is awaited. A report that takes longer takes effect all the same.
         patience: Duration,
     },
+    /// Replaces the ticket of this session.
+    Renew(Arc<SessionTicket>),
     /// Publishes an event. The result goes to [`Protocol::published`].
     Publish {
         /// The event.
@@ -132,8 +134,8 @@ pub trait Protocol: Unpin + 'static {
 
     /// Handles the result of an [`Action::Report`], which had this number: the position of the log after which the
     /// report is in effect.
-    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>) -> Actions<Self::Call> {
-        let _ = (number, result);
+    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, cx: &Cx<'_>) -> Actions<Self::Call> {
+        let _ = (number, result, cx);
         Actions::new()
     }
 

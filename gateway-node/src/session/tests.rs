@@ -462,6 +462,8 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
                 delivery,
                 author: None,
                 require_receiver: false,
+                user: None,
+                to_tickets: false,
                 discord: None,
                 d: json!({ "n": n }).to_string().into(),
             };
@@ -522,6 +524,8 @@ async fn an_event_for_a_leaving_session_reaches_another() {
                 delivery: Delivery::Any,
                 author: None,
                 require_receiver: false,
+                user: None,
+                to_tickets: false,
                 discord: None,
                 d: json!({"n": n}).to_string().into(),
             };
@@ -570,6 +574,7 @@ async fn a_join_answered_after_its_session_ended_is_undone() {
             let joining = Joining {
                 application: "utilbot".into(),
                 kind: ClientType::Bot,
+                ticket: None,
             };
             node.worker.app.backplane.join(joining)
         };

@@ -104,13 +104,16 @@ impl Outbox {
     /// Queues the response of the handshake before any frame, regardless of the limit.
     pub(super) fn begin_with(&self, bytes: Bytes, now: Instant) {
         if !bytes.is_empty() {
-            self.0.borrow_mut().append(bytes, now);
+            let mut state = self.0.borrow_mut();
+            state.last_sent = Some(now);
+            state.append(bytes, now);
         }
     }
 
     /// Queues a frame. It begins to wait at `now`. A frame larger than the limit is accepted if the queue is empty.
     pub fn push(&self, frame: Bytes, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
+        state.last_sent = Some(now);
         let result = state.push(frame, now);
         state.wake();
         result
@@ -353,7 +356,6 @@ impl OutboxInner {
 
     fn append(&mut self, frame: Bytes, since: Instant) {
         self.bytes += frame.len();
-        self.last_sent = Some(since);
         self.queue.push_back(Queued { frame, since });
     }
 

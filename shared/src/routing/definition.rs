@@ -39,8 +39,10 @@ pub enum DeliverMode {
     All,
     /// Exactly one live session in the cluster.
     Any,
-    /// The sessions that reported the guild found in `d` at this JSON Pointer (RFC 6901).
+    /// The sessions that reported or watch the guild found in `d` at this JSON Pointer (RFC 6901).
     Guild(String),
+    /// The sessions whose ticket names the user found in `d` at this JSON Pointer.
+    User(String),
 }
 
 /// The definition of an event, before it is validated and its schema is compiled.
@@ -54,8 +56,11 @@ pub struct EventDefinition {
     pub to: Vec<ReceiverType>,
     /// Which sessions of those types get it.
     pub deliver: DeliverMode,
-    /// Whether the event needs a live receiver. `None` means that it does unless `deliver` is [`DeliverMode::All`].
+    /// Whether the event needs a live receiver. `None` means that it does if `deliver` is [`DeliverMode::Any`] or
+    /// [`DeliverMode::Guild`].
     pub require_receiver: Option<bool>,
+    /// Whether sessions of a ticket receive the event if `deliver` is [`DeliverMode::All`].
+    pub to_tickets: bool,
     /// A JSON Schema for `d`, already parsed.
     pub schema: Option<serde_json::Value>,
 }

@@ -43,8 +43,8 @@ pub enum TableError {
         /// The event's name.
         event: String,
     },
-    /// The guild pointer is not a JSON Pointer to something inside an object.
-    #[error("event {event:?} has the guild pointer {pointer:?}, expected a JSON Pointer such as \"/guildId\"")]
+    /// The pointer to a guild or user is not a JSON Pointer to something inside an object.
+    #[error("event {event:?} has the pointer {pointer:?}, expected a JSON Pointer such as \"/guildId\"")]
     Pointer {
         /// The event's name.
         event: String,

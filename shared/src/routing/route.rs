@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{client_type::ClientTypes, guild::GuildId};
+use crate::{client_type::ClientTypes, guild::GuildId, user::UserId};
 
 /// The destination of an event that the table accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,15 +17,19 @@ pub struct Route<'t> {
     pub delivery: Delivery,
     /// Whether the event is refused if none of those sessions is live.
     pub require_receiver: bool,
+    /// Whether sessions of a ticket receive a broadcast.
+    pub to_tickets: bool,
 }
 
 /// Which sessions of the receiving types get an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
     /// Every live session.
     All,
     /// Exactly one live session in the cluster.
     Any,
-    /// The sessions that reported this guild.
+    /// The sessions that reported or watch this guild.
     Guild(GuildId),
+    /// The sessions whose ticket names this user.
+    User(UserId),
 }

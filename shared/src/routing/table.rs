@@ -14,6 +14,7 @@ use crate::{
     fields::{check_readable, is_object},
     guild::GuildId,
     problem::{Problem, ProblemKind},
+    user::UserId,
     v1::{RESERVED_EVENTS, payload::CONNECT_SUCCESS_SUFFIX},
 };
 
@@ -30,6 +31,7 @@ struct Rule {
     to_discord: bool,
     deliver: DeliverMode,
     require_receiver: bool,
+    to_tickets: bool,
     schema: Option<Validator>,
 }
 
@@ -86,9 +88,15 @@ impl EventTable {
                 to_discord: rule.to_discord,
                 delivery,
                 require_receiver: rule.require_receiver,
+                to_tickets: rule.to_tickets,
             }),
             _ => Err(problems),
         }
+    }
+
+    /// Returns whether the table has an event of this name that this type may send.
+    pub fn may_send(&self, name: &str, sender: ClientType) -> bool {
+        self.rules.get(name).is_some_and(|rule| rule.from.contains(sender))
     }
 
     /// Returns whether the table has an event of this name.
@@ -135,6 +143,7 @@ impl Rule {
             to,
             deliver,
             require_receiver,
+            to_tickets,
             schema,
         } = definition;
         if RESERVED_EVENTS.contains(&event.as_str()) || event.ends_with(CONNECT_SUCCESS_SUFFIX) {
@@ -146,7 +155,7 @@ impl Rule {
         if to.is_empty() {
             return Err(TableError::EmptyTo { event });
         }
-        if let DeliverMode::Guild(pointer) = &deliver
+        if let DeliverMode::Guild(pointer) | DeliverMode::User(pointer) = &deliver
             && !is_pointer_into_object(pointer)
         {
             return Err(TableError::Pointer {
@@ -162,7 +171,8 @@ impl Rule {
             from: from.into_iter().collect(),
             receivers: to.iter().filter_map(|to| to.client_type()).collect(),
             to_discord: to.contains(&ReceiverType::Discord),
-            require_receiver: require_receiver.unwrap_or(deliver != DeliverMode::All),
+            require_receiver: require_receiver.unwrap_or(matches!(deliver, DeliverMode::Any | DeliverMode::Guild(_))),
+            to_tickets,
             deliver,
             schema,
         })
@@ -171,7 +181,7 @@ impl Rule {
     /// Returns where the event goes according to its data. Returns `None` if it goes nowhere, after recording a
     /// problem.
     fn judge(&self, d: &RawValue, problems: &mut Vec<Problem>) -> Option<Delivery> {
-        let reads_data = self.schema.is_some() || matches!(self.deliver, DeliverMode::Guild(_));
+        let reads_data = self.schema.is_some() || matches!(self.deliver, DeliverMode::Guild(_) | DeliverMode::User(_));
         let read = if reads_data {
             serde_json::from_str::<Value>(d.get()).map(Some)
         } else {
@@ -194,6 +204,14 @@ impl Rule {
                     problems.push(problem(format!("No guild id at {pointer}."), found));
                 }
                 guild.map(Delivery::Guild)
+            }
+            DeliverMode::User(pointer) => {
+                let found = value.and_then(|value| value.pointer(pointer));
+                let user = found.and_then(UserId::from_json);
+                if user.is_none() {
+                    problems.push(problem(format!("No user id at {pointer}."), found));
+                }
+                user.map(Delivery::User)
             }
         };
         if let (Some(schema), Some(value)) = (&self.schema, value)

@@ -15,10 +15,11 @@ mod query;
 mod refusal;
 mod rejection;
 mod report;
+mod rights;
 mod scope;
 mod shard;
 
-pub use command::{AfterIdentify, BeforeIdentify, after_identify, before_identify};
+pub use command::{AfterIdentify, BeforeIdentify, CommandContext, after_identify, before_identify};
 pub use envelope::Envelope;
 pub use error_code::ErrorCode;
 pub use identify::{Identify, PresentedSecret};
@@ -28,6 +29,7 @@ pub use query::{Encoding, Query};
 pub use refusal::{Refusal, RefusalCode};
 pub use rejection::Rejection;
 pub use report::{Report, ReportedGuilds};
+pub use rights::foreign_guilds;
 pub use scope::Scope;
 pub use shard::Shard;
 
@@ -37,6 +39,10 @@ pub const IDENTIFY: &str = "identify";
 pub const SEND_SERVERS: &str = "send_servers";
 /// The name of the event with which a website or service names the guilds that it watches.
 pub const WATCH_GUILDS: &str = "watch_guilds";
+/// The name of the event with which the session of a ticket presents a new one.
+pub const RENEW: &str = "renew";
+/// The name of the event that announces the end of a ticket's session.
+pub const SESSION_EXPIRING: &str = "session_expiring";
 /// The name of the answer to a packet that had its effect.
 pub const EVENT_ACCEPTED: &str = "event_accepted";
 /// The name of the answer to a packet that had no effect.
@@ -50,8 +56,8 @@ pub const RESERVED_EVENTS: [&str; 15] = [
     EVENT_ACCEPTED,
     EVENT_REFUSED,
     WATCH_GUILDS,
-    "renew",
-    "session_expiring",
+    RENEW,
+    SESSION_EXPIRING,
     "caught_up",
     "events_lost",
     "reply",

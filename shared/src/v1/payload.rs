@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EVENT_ACCEPTED, EVENT_REFUSED, ErrorCode, Nonce, Opcode, Refusal};
-use crate::{client_type::ClientType, problem::Problem, session_id::SessionId};
+use crate::{client_type::ClientType, problem::Problem, session_id::SessionId, user::UserId};
 
 /// The answer to a heartbeat.
 pub const HEARTBEAT_ACK: &str = r#"{"op":11}"#;
@@ -91,12 +91,29 @@ pub fn event(name: &str, d: &str) -> String {
     parts.concat()
 }
 
-/// Builds the answer to a successful identify: the session's id, the node's name, and the heartbeat interval in
-/// milliseconds.
-pub fn connect_success(kind: ClientType, id: SessionId, node: &str, heartbeat_ms: u64) -> String {
+/// Builds an event that a user has sent.
+pub fn event_of_user(name: &str, user: &UserId, d: &str) -> String {
+    let (name, user) = (quoted(name), quoted(user.as_str()));
+    let parts = [r#"{"op":0,"t":"#, &name, r#","u":"#, &user, r#","d":"#, d, "}"];
+    parts.concat()
+}
+
+/// Builds the answer to a successful identify: the session's id, the node's name, the heartbeat interval in
+/// milliseconds, and the milliseconds until the session ends, if it has a ticket.
+pub fn connect_success(
+    kind: ClientType,
+    id: SessionId,
+    node: &str,
+    heartbeat_ms: u64,
+    expires_in_ms: Option<u64>,
+) -> String {
+    let end = expires_in_ms.map_or_else(String::new, |ms| format!(r#","expires_in_ms":{ms}"#));
     event(
         &format!("{kind}{CONNECT_SUCCESS_SUFFIX}"),
-        &format!(r#"{{"id":"{id}","node":{},"heartbeat":{heartbeat_ms}}}"#, quoted(node)),
+        &format!(
+            r#"{{"id":"{id}","node":{},"heartbeat":{heartbeat_ms}{end}}}"#,
+            quoted(node)
+        ),
     )
 }
 
@@ -188,7 +205,7 @@ mod tests {
             r#"{"op":0,"t":"announce","d":{"a": [1.0]}}"#
         );
         assert_eq!(
-            connect_success(ClientType::Bot, SessionId::from_raw(42), "node \"a\"", 60_000),
+            connect_success(ClientType::Bot, SessionId::from_raw(42), "node \"a\"", 60_000, None),
             r#"{"op":0,"t":"bot_connect_success","d":{"id":"42","node":"node \"a\"","heartbeat":60000}}"#
         );
         assert_eq!(
@@ -203,6 +220,18 @@ mod tests {
         assert_eq!(
             event(GuildCount::NAME, &count.d()),
             r#"{"op":0,"t":"GLOBAL_GUILD_COUNT","d":{"guilds":1000,"guildMembers":55555,"cachedGuildMembers":32000}}"#
+        );
+    }
+
+    #[test]
+    fn a_session_of_a_ticket_knows_its_end_and_its_user_is_shown() {
+        assert_eq!(
+            connect_success(ClientType::Website, SessionId::from_raw(4), "a", 1000, Some(3_600_000)),
+            r#"{"op":0,"t":"website_connect_success","d":{"id":"4","node":"a","heartbeat":1000,"expires_in_ms":3600000}}"#
+        );
+        assert_eq!(
+            event_of_user("chat", &UserId::new("a\"b").unwrap(), "{}"),
+            r#"{"op":0,"t":"chat","u":"a\"b","d":{}}"#
         );
     }
 
@@ -294,7 +323,7 @@ mod tests {
         #[test]
         fn a_connection_success_reads_back(id: u64, node: String, ms: u64) {
             for kind in ClientType::ALL {
-                let read = parsed(&connect_success(kind, SessionId::from_raw(id), &node, ms));
+                let read = parsed(&connect_success(kind, SessionId::from_raw(id), &node, ms, None));
                 let d = json!({"id": id.to_string(), "node": node, "heartbeat": ms});
                 prop_assert_eq!(read, json!({"op": 0, "t": format!("{kind}_connect_success"), "d": d}));
             }

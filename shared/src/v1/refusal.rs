@@ -19,6 +19,8 @@ pub enum RefusalCode {
     TooLarge,
     /// The event needs a live receiver and has none.
     NoReceiver,
+    /// The new ticket of a renewal is not valid.
+    WrongAuthKey,
     /// A bound is reached.
     Overloaded,
     /// The log is unavailable.
@@ -29,7 +31,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// All codes, in the order of the protocol's table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::UnknownEvent,
         Self::InvalidData,
@@ -37,6 +39,7 @@ impl RefusalCode {
         Self::NotAllowed,
         Self::TooLarge,
         Self::NoReceiver,
+        Self::WrongAuthKey,
         Self::Overloaded,
         Self::Unavailable,
         Self::Unknown,
@@ -52,6 +55,7 @@ impl RefusalCode {
             Self::NotAllowed => "not_allowed",
             Self::TooLarge => "too_large",
             Self::NoReceiver => "no_receiver",
+            Self::WrongAuthKey => "wrong_auth_key",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
             Self::Unknown => "unknown",
@@ -67,6 +71,7 @@ impl RefusalCode {
             Self::NotAllowed => "Not allowed.",
             Self::TooLarge => "Data too large.",
             Self::NoReceiver => "No receiver.",
+            Self::WrongAuthKey => "Wrong auth key.",
             Self::Overloaded => "Overloaded. Try again later.",
             Self::Unavailable => "Unavailable. Try again later.",
             Self::Unknown => "The outcome is unknown. Send it again, an event with the same idempotency key.",

@@ -37,7 +37,7 @@ pub fn log_entries(data: &[u8]) {
             ..position
         };
         let addressed = match &entry.audience {
-            Audience::Types(_) => Vec::new(),
+            Audience::Types(_) | Audience::User { .. } => Vec::new(),
             Audience::Reporters { sessions, .. } => sessions.to_vec(),
             Audience::One { session, .. } => vec![*session],
         };
@@ -71,6 +71,8 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
         audience,
         author,
         discord,
+        user,
+        to_tickets,
         d,
         ..
     } = &stored.entry;
@@ -83,10 +85,19 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
             let sessions = sessions.iter().map(id).collect::<Vec<_>>().join(",");
             ("s", of.bits(), format!("{sessions}@{}@{guild}", stored.owners.as_str()))
         }
+        Audience::User { user, of } => ("u", of.bits(), {
+            let hex = user.as_str().bytes().map(|byte| format!("{byte:02x}"));
+            ["u".to_owned()].into_iter().chain(hex).collect()
+        }),
         Audience::One { session, of } => ("o", of.bits(), format!("{}@{}", session.get(), stored.owners.as_str())),
     };
     let author = author.as_ref().map_or_else(|| "-".to_owned(), id);
-    let label = log_entry::label(stored.origin, discord.as_deref());
+    let label = log_entry::label(log_entry::Label {
+        origin: stored.origin,
+        to_tickets: *to_tickets,
+        user: user.as_ref(),
+        header: discord.as_deref(),
+    });
     let position = format!("{} {}", position.epoch, position.offset);
     format!(
         "{position}\n{letter} {types} {author} {receivers} {label} {}\n{name}{d}",

@@ -13,7 +13,7 @@ use gateway_node::{
     backplane::{Epoch, Position},
     config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Action, Cx, Identified, JoinRequest, Protocol, V1, V1SessionSettings},
+    session::{Action, Cx, Identified, Protocol, V1, V1Call, V1CallResult, V1SessionSettings},
     transport::Message,
 };
 use serde::de::IgnoredAny;
@@ -45,6 +45,7 @@ thread_local!(static RULES: Rc<V1SessionSettings> = {
         to: vec![ReceiverType::Bot, ReceiverType::Discord],
         deliver,
         require_receiver: None,
+            to_tickets: false,
         schema,
     };
     let schema = json!({"required": ["text"], "properties": {"text": {"type": "string", "maxLength": 20}}});
@@ -175,17 +176,18 @@ fn receive(client: Option<ClientType>, is_zlib: bool, message: Message, now: Ins
             },
             counts: payload::GuildCount::default(),
             scope: Scope::default(),
+            ticket: None,
         };
-        session.on_result(Ok(identified), &Cx::at(now));
+        session.on_result(V1CallResult::Joined(Ok(identified)), &Cx::at(now));
     }
     session.receive(message, &Cx::at(now))
 }
 
-type V1Output = gateway_node::session::Actions<JoinRequest>;
+type V1Output = gateway_node::session::Actions<V1Call>;
 
 /// Describes the actions: frames before their compression, and without the pause that depends on a packet's length.
 fn describe(actions: &V1Output) -> Vec<String> {
-    let words = |action: &Action<JoinRequest>| match action {
+    let words = |action: &Action<V1Call>| match action {
         Action::Send(frame) => Some(format!("Send({})", text_of(frame))),
         Action::Close {
             last_words,
@@ -233,7 +235,7 @@ fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
             assert_eq!((value["op"].as_u64(), value["t"].as_str()), (Some(1), Some("identify")));
             let kind = value["d"]["type"].as_str().expect("a type");
             assert!(value["d"]["key"].is_string());
-            let expected = format!("JoinRequest {{ kind: {kind:?}, key: <redacted>, ");
+            let expected = format!("Join(JoinRequest {{ kind: {kind:?}, key: <redacted>, ");
             assert!(format!("{join:?}").starts_with(&expected), "{join:?}");
         }
     }

@@ -13,10 +13,13 @@ use shared::{
 use tokio::sync::watch;
 
 use crate::{
-    backends::{IdSource, MemoryBackplane, MemoryLimits, RedisBackplane, RedisOptions, redis::test_server::TestServer},
+    backends::{
+        IdSource, MemoryBackplane, MemoryLimits, MemoryTickets, RedisBackplane, RedisOptions,
+        redis::test_server::TestServer,
+    },
     backplane::{
         Backplane, Deliver, Entry, Epoch, Idempotency, Joined, Joining, Owner, Position, Publication, PublishError,
-        Publishing, ReportLimits, WhenUnavailable,
+        Publishing, ReportLimits, TicketLimits, Tickets, WhenUnavailable,
     },
 };
 
@@ -97,6 +100,7 @@ impl BackplaneBench {
         let joining = Joining {
             application: application.into(),
             kind,
+            ticket: None,
         };
         let joined = self.backplane.join(joining).await.unwrap();
         self.backplane.ready(application, joined.id);
@@ -203,9 +207,11 @@ pub(super) fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionI
     Publication {
         name: "event".into(),
         receivers: to,
+        require_receiver: delivery != Delivery::All,
         delivery,
         author,
-        require_receiver: delivery != Delivery::All,
+        user: None,
+        to_tickets: false,
         discord: None,
         d: r#"{"n":1}"#.into(),
     }
@@ -269,4 +275,53 @@ pub(super) fn memory(ids: IdSource) -> BackplaneBench {
 
 pub(super) fn memory_now() -> BackplaneBench {
     memory(IdSource::from_clock(1_800_000_000_000).unwrap())
+}
+
+/// A store of tickets.
+pub(super) struct TicketsBench {
+    pub(super) tickets: Box<dyn Tickets>,
+    /// The most unused tickets of an application.
+    pub(super) unused: usize,
+    _backplane: Option<BackplaneBench>,
+}
+
+pub(super) fn memory_tickets() -> TicketsBench {
+    let unused = 10;
+    TicketsBench {
+        tickets: Box::new(MemoryTickets::new(TicketLimits {
+            unused,
+            revocations_kept: RETENTION,
+        })),
+        unused,
+        _backplane: None,
+    }
+}
+
+pub(super) async fn redis_tickets() -> TicketsBench {
+    let server = TestServer::start();
+    let unused = 10;
+    let options = RedisOptions {
+        tickets: TicketLimits {
+            unused,
+            revocations_kept: RETENTION,
+        },
+        ..server.options(1)
+    };
+    let log = Arc::new(RecordingDeliver::default());
+    let (backplane, driving) = RedisBackplane::new(options, log.clone()).unwrap();
+    tokio::spawn(driving);
+    let tickets = Box::new(backplane.tickets());
+    let bench = BackplaneBench {
+        backplane: Arc::new(backplane),
+        log,
+        _server: Some(server),
+    };
+    bench
+        .eventually("a backplane that is available", || bench.backplane.status().available)
+        .await;
+    TicketsBench {
+        tickets,
+        unused,
+        _backplane: Some(bench),
+    }
 }

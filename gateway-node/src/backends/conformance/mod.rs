@@ -2,12 +2,14 @@
 
 mod bench;
 mod resume;
+mod tickets;
 
 use shared::{
     client_type::ClientType,
     guild::GuildId,
     routing::Delivery,
     session_id::SessionId,
+    user::UserId,
     v1::{ReportedGuilds, payload::GuildCount},
 };
 
@@ -15,7 +17,7 @@ use self::bench::{
     APPLICATION, BackplaneBench, COUNT_INTERVAL, KEYS, RETENTION, counts, event, ids, memory, memory_now, redis,
 };
 use super::IdSource;
-use crate::backplane::{Audience, Entry, Idempotency, JoinError, Joining, Publication, PublishError};
+use crate::backplane::{Audience, Entry, Idempotency, JoinError, Joining, JoiningTicket, Publication, PublishError};
 
 /// Runs each case against each implementation.
 macro_rules! conformance {
@@ -56,6 +58,7 @@ conformance! {
     an_event_that_requires_no_receiver_is_accepted_without_one
     sessions_that_watch_a_guild_are_receivers
     watched_guilds_are_not_counted
+    an_event_for_a_user_names_the_user
     counts_add_up_and_include_each_guild_once
     counts_are_broadcast_once_per_interval_when_changed
     a_session_joining_between_broadcasts_gets_the_broadcast_counts
@@ -165,6 +168,7 @@ async fn a_session_that_is_not_ready_is_not_chosen(bench: BackplaneBench) {
     let joining = Joining {
         application: APPLICATION.into(),
         kind: ClientType::Bot,
+        ticket: None,
     };
     let joined = bench.backplane.join(joining).await.unwrap();
     let any = || vec![event(Delivery::Any, ClientType::Bot.into(), None)];
@@ -241,7 +245,7 @@ async fn more_waiting_events_than_one_call_returns_stay_in_order(bench: Backplan
     for delivery in [Delivery::Any, Delivery::Guild(GuildId::from_raw(5))] {
         for _ in 0..75 {
             bench
-                .publish(vec![event(delivery, ClientType::Bot.into(), None); 2])
+                .publish(vec![event(delivery.clone(), ClientType::Bot.into(), None); 2])
                 .await
                 .unwrap();
         }
@@ -315,8 +319,8 @@ async fn an_event_that_requires_no_receiver_is_accepted_without_one(bench: Backp
         ..event(delivery, ClientType::Bot.into(), None)
     };
     let in_guild = Delivery::Guild(GuildId::from_raw(1));
-    for delivery in [Delivery::All, Delivery::Any, in_guild] {
-        let required = bench.publish(vec![to_bots(delivery, true)]).await;
+    for delivery in [Delivery::All, Delivery::Any, in_guild.clone()] {
+        let required = bench.publish(vec![to_bots(delivery.clone(), true)]).await;
         assert_eq!(required, Err(PublishError::NoReceiver { index: 0 }), "{delivery:?}");
     }
     let both = vec![to_bots(in_guild, false), to_bots(Delivery::Any, false)];
@@ -376,6 +380,47 @@ async fn sessions_that_watch_a_guild_are_receivers(bench: BackplaneBench) {
     bench.leave(second.id);
     bench.is_flushed().await;
     assert_eq!(bench.publish(about(3, None)).await, no_receiver);
+}
+
+async fn an_event_for_a_user_names_the_user(bench: BackplaneBench) {
+    let user = UserId::new("a user").unwrap();
+    let joining = Joining {
+        application: APPLICATION.into(),
+        kind: ClientType::Website,
+        ticket: Some(JoiningTicket {
+            user: Some(user.clone()),
+        }),
+    };
+    let of_user = |author, require_receiver| {
+        let event = event(Delivery::User(user.clone()), ClientType::Website.into(), author);
+        vec![Publication {
+            user: Some(user.clone()),
+            to_tickets: true,
+            require_receiver,
+            ..event
+        }]
+    };
+    let no_receiver = Err(PublishError::NoReceiver { index: 0 });
+    // A session of another type keeps the log followed.
+    bench.join(ClientType::Bot).await;
+    assert_eq!(bench.publish(of_user(None, true)).await, no_receiver);
+    assert_eq!(bench.publish(of_user(None, false)).await, Ok(vec![1]));
+    let joined = bench.backplane.join(joining).await.unwrap();
+    assert_eq!(bench.publish(of_user(Some(joined.id), true)).await, no_receiver);
+    assert_eq!(bench.publish(of_user(None, true)).await, Ok(vec![2]));
+    for entry in bench.entries(2).await {
+        let audience = Audience::User {
+            user: user.clone(),
+            of: ClientType::Website.into(),
+        };
+        assert_eq!(
+            (entry.audience, entry.user, entry.to_tickets),
+            (audience, Some(user.clone()), true)
+        );
+    }
+    bench.leave(joined.id);
+    bench.is_flushed().await;
+    assert_eq!(bench.publish(of_user(None, true)).await, no_receiver);
 }
 
 async fn watched_guilds_are_not_counted(bench: BackplaneBench) {
@@ -522,6 +567,7 @@ async fn ids_are_unique(bench: BackplaneBench) {
         let joining = Joining {
             application: APPLICATION.into(),
             kind: ClientType::Bot,
+            ticket: None,
         };
         let joined = bench.backplane.join(joining).await.unwrap();
         assert!(seen.insert(joined.id), "{} came twice", joined.id);
@@ -554,6 +600,7 @@ async fn a_repeated_id_is_rejected_as_taken() {
     let joining = || Joining {
         application: APPLICATION.into(),
         kind: ClientType::Bot,
+        ticket: None,
     };
     assert_eq!(bench.backplane.join(joining()).await.unwrap_err(), JoinError::IdTaken);
     bench.leave(first.id);

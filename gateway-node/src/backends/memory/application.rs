@@ -8,6 +8,7 @@ use shared::{
     guild::GuildId,
     routing::Delivery,
     session_id::SessionId,
+    user::UserId,
     v1::{Report, ReportedGuilds, payload::GuildCount},
 };
 use smallvec::SmallVec;
@@ -16,10 +17,11 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     requests::Requests,
     rotation::Rotation,
+    scopes::ScopeCounts,
     waiting::{Arrival, Waiting, WaitingLimits},
 };
 use crate::backplane::{
-    Audience, Entry, Epoch, Joined, Position, Publication, PublishError, ReportLimits,
+    Audience, Entry, Epoch, Joined, Joining, JoiningTicket, Position, Publication, PublishError, ReportLimits,
     report_changes::{ReportChanges, guilds},
     report_rates::ReportRates,
 };
@@ -32,8 +34,7 @@ pub(super) struct MemoryApplication {
     rotation: Rotation,
     /// The sessions that reported each guild, so that a guild reported by several counts once.
     reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
-    /// The number of sessions of each type that watch each guild.
-    watchers: FxHashMap<GuildId, [usize; ClientType::ALL.len()]>,
+    scopes: ScopeCounts,
     sums: Sums,
     rates: ReportRates,
     /// The sessions with a delayed report, in the order in which they started to wait.
@@ -78,6 +79,7 @@ const fn count(report: &Report) -> u64 {
 
 struct MemberState {
     kind: ClientType,
+    ticket: Option<JoiningTicket>,
     report: Option<Report>,
     waiting: Option<DelayedReport>,
 }
@@ -99,7 +101,7 @@ impl MemoryApplication {
             members: FxHashMap::default(),
             rotation: Rotation::default(),
             reporters: FxHashMap::default(),
-            watchers: FxHashMap::default(),
+            scopes: ScopeCounts::default(),
             sums: Sums::default(),
             rates: ReportRates::new(limits),
             waiting: VecDeque::new(),
@@ -119,9 +121,13 @@ impl MemoryApplication {
         self.top
     }
 
-    pub(super) fn join(&mut self, id: SessionId, kind: ClientType, epoch: Epoch) -> Joined {
+    pub(super) fn join(&mut self, id: SessionId, joining: &Joining, epoch: Epoch) -> Joined {
+        if let Some(ticket) = &joining.ticket {
+            self.scopes.enter(ticket.user.as_ref(), joining.kind);
+        }
         let member = MemberState {
-            kind,
+            kind: joining.kind,
+            ticket: joining.ticket.clone(),
             report: None,
             waiting: None,
         };
@@ -156,14 +162,14 @@ impl MemoryApplication {
 
     /// Appends events addressed to one session.
     fn entries_for(&mut self, id: SessionId, events: Vec<Publication>, epoch: Epoch) -> Vec<Entry> {
-        let audience = |event: &Publication| match event.delivery {
+        let audience = |event: &Publication| match &event.delivery {
             Delivery::Guild(guild) => Audience::Reporters {
-                guild,
+                guild: *guild,
                 sessions: [id].into_iter().collect(),
                 are_watchers_included: false,
                 of: event.receivers,
             },
-            Delivery::Any | Delivery::All => Audience::One {
+            Delivery::Any | Delivery::All | Delivery::User(_) => Audience::One {
                 session: id,
                 of: event.receivers,
             },
@@ -184,7 +190,7 @@ impl MemoryApplication {
         now: Instant,
     ) -> (Option<Entry>, Vec<Arc<str>>) {
         let (delivery, receivers) = match &entry.audience {
-            Audience::Types(_) => return (None, Vec::new()),
+            Audience::Types(_) | Audience::User { .. } => return (None, Vec::new()),
             // Some of its sessions may be on other workers.
             Audience::Reporters { sessions, .. } if sessions.iter().any(|id| self.has(*id)) => {
                 return (None, Vec::new());
@@ -197,7 +203,9 @@ impl MemoryApplication {
             receivers,
             delivery,
             author: entry.author,
+            user: entry.user.clone(),
             require_receiver: false,
+            to_tickets: false,
             // Discord sessions have it already.
             discord: None,
             d: Arc::clone(&entry.d),
@@ -231,6 +239,9 @@ impl MemoryApplication {
     pub(super) fn leave(&mut self, id: SessionId) {
         if let Some(member) = self.members.remove(&id) {
             self.rotation.remove(member.kind, id);
+            if let Some(ticket) = member.ticket {
+                self.scopes.leave(ticket.user.as_ref(), member.kind);
+            }
             self.forget(id, member.kind, member.report);
         }
     }
@@ -323,7 +334,7 @@ impl MemoryApplication {
             if kind == ClientType::Bot {
                 self.reporters.entry(guild).or_default().push(id);
             } else {
-                self.watchers.entry(guild).or_default()[kind as usize] += 1;
+                self.scopes.watch(guild, kind);
             }
         }
         self.sums.add(&report);
@@ -343,13 +354,7 @@ impl MemoryApplication {
 
     fn unlist(&mut self, guild: GuildId, id: SessionId, kind: ClientType) {
         if kind != ClientType::Bot {
-            if let Some(counts) = self.watchers.get_mut(&guild) {
-                counts[kind as usize] -= 1;
-                if *counts == [0; ClientType::ALL.len()] {
-                    self.watchers.remove(&guild);
-                }
-            }
-            return;
+            return self.scopes.unwatch(guild, kind);
         }
         if let Some(reporters) = self.reporters.get_mut(&guild) {
             reporters.retain(|reporter| *reporter != id);
@@ -391,6 +396,8 @@ impl MemoryApplication {
             delivery: Delivery::All,
             author: None,
             require_receiver: false,
+            user: None,
+            to_tickets: false,
             discord: None,
             d: counts.d().into(),
         };
@@ -411,11 +418,14 @@ impl MemoryApplication {
             .enumerate()
             .map(|(index, event)| {
                 let audience = self.audience(event);
-                let is_broadcast = event.delivery == Delivery::All;
-                let has_receiver = match event.require_receiver {
-                    true if is_broadcast => self.rotation.next(event.receivers, event.author).is_some(),
-                    true => audience.is_some(),
-                    false => true,
+                let has_receiver = match &event.delivery {
+                    _ if !event.require_receiver => true,
+                    Delivery::All => {
+                        let is_for_tickets = event.to_tickets && self.has_ticket(event);
+                        is_for_tickets || self.rotation.next(event.receivers, event.author).is_some()
+                    }
+                    Delivery::User(user) => self.has_session_of(user, event),
+                    Delivery::Any | Delivery::Guild(_) => audience.is_some(),
                 };
                 has_receiver
                     .then_some(audience)
@@ -437,14 +447,14 @@ impl MemoryApplication {
                 let undeliverable = self.unreceived.push(waiting, limits, Instant::now());
                 gone.extend(undeliverable.into_iter().map(|event| event.name));
             }
-            let audience = audience.unwrap_or(match event.delivery {
+            let audience = audience.unwrap_or_else(|| match &event.delivery {
                 Delivery::Guild(guild) => Audience::Reporters {
-                    guild,
+                    guild: *guild,
                     sessions: SmallVec::new(),
                     are_watchers_included: true,
                     of: event.receivers,
                 },
-                Delivery::All | Delivery::Any => Audience::Types(ClientTypes::NONE),
+                Delivery::All | Delivery::Any | Delivery::User(_) => Audience::Types(ClientTypes::NONE),
             });
             entries.push(self.entry(event, audience, epoch));
         }
@@ -453,7 +463,11 @@ impl MemoryApplication {
 
     /// Chooses the receivers of an event. Returns `None` if it is for one session or for a guild, and has no receiver.
     fn audience(&mut self, event: &Publication) -> Option<Audience> {
-        match event.delivery {
+        match &event.delivery {
+            Delivery::User(user) => Some(Audience::User {
+                user: user.clone(),
+                of: event.receivers,
+            }),
             Delivery::All => Some(Audience::Types(event.receivers)),
             Delivery::Any => {
                 let session = self.rotation.next(event.receivers, event.author)?;
@@ -463,6 +477,7 @@ impl MemoryApplication {
                 })
             }
             Delivery::Guild(guild) => {
+                let guild = *guild;
                 let reporters = self.reporters.get(&guild).into_iter().flatten();
                 let receivers: SmallVec<_> = reporters
                     .copied()
@@ -478,30 +493,50 @@ impl MemoryApplication {
         }
     }
 
+    /// Whether a session other than the author has a ticket and may receive the broadcast.
+    fn has_ticket(&self, event: &Publication) -> bool {
+        let author = event.author.and_then(|id| self.members.get(&id));
+        let author = author.filter(|author| author.ticket.is_some());
+        self.scopes
+            .has_ticket(event.receivers, author.map(|author| author.kind))
+    }
+
+    /// Whether the user has a session other than the author that may receive the event.
+    fn has_session_of(&self, user: &UserId, event: &Publication) -> bool {
+        let author = event.author.and_then(|id| self.members.get(&id));
+        let author = author.filter(|author| {
+            author
+                .ticket
+                .as_ref()
+                .is_some_and(|ticket| ticket.user.as_ref() == Some(user))
+        });
+        self.scopes
+            .has_session_of(user, event.receivers, author.map(|author| author.kind))
+    }
+
     /// Whether a session other than the author watches the guild and may receive the event.
     fn is_watched(&self, guild: GuildId, event: &Publication) -> bool {
-        let Some(counts) = self.watchers.get(&guild) else {
-            return false;
-        };
         let author = event.author.and_then(|id| self.members.get(&id));
-        let is_author = |kind| {
-            author.is_some_and(|author| {
-                let reported = author.report.as_ref().map_or(&[][..], guilds);
-                author.kind == kind && reported.binary_search(&guild).is_ok()
-            })
-        };
-        let others = |kind: ClientType| counts[kind as usize] - usize::from(kind != ClientType::Bot && is_author(kind));
-        ClientType::ALL
-            .into_iter()
-            .any(|kind| event.receivers.contains(kind) && others(kind) > 0)
+        let author = author.filter(|author| {
+            let watched = author.report.as_ref().map_or(&[][..], guilds);
+            author.kind != ClientType::Bot && watched.binary_search(&guild).is_ok()
+        });
+        self.scopes
+            .is_watched(guild, event.receivers, author.map(|author| author.kind))
     }
 
     /// Whether no session receives an entry, nor will one later.
     pub(super) fn is_unheard(&self, entry: &Entry) -> bool {
         let has_no_receiver = match &entry.audience {
             // An event that waits has no types.
-            Audience::Types(kinds) => *kinds != ClientTypes::NONE && self.rotation.count(*kinds) == 0,
-            Audience::Reporters { guild, sessions, .. } => sessions.is_empty() && !self.watchers.contains_key(guild),
+            Audience::Types(kinds) => {
+                let is_for_tickets = entry.to_tickets && self.scopes.has_ticket(*kinds, None);
+                *kinds != ClientTypes::NONE && self.rotation.count(*kinds) == 0 && !is_for_tickets
+            }
+            Audience::Reporters { guild, sessions, .. } => {
+                sessions.is_empty() && !self.scopes.is_watched(*guild, ClientTypes::ALL, None)
+            }
+            Audience::User { user, .. } => !self.scopes.has_session_of(user, ClientTypes::ALL, None),
             Audience::One { .. } => false,
         };
         entry.discord.is_none() && has_no_receiver
@@ -522,6 +557,8 @@ impl MemoryApplication {
             name: event.name,
             audience,
             author: event.author,
+            user: event.user,
+            to_tickets: event.to_tickets,
             discord: event.discord,
             d: event.d,
         }

@@ -4,10 +4,12 @@ mod application;
 mod ids;
 mod requests;
 mod rotation;
+mod scopes;
 mod session_table;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +23,7 @@ use tokio::{
 };
 
 use self::{application::MemoryApplication, waiting::WaitingLimits};
-pub use self::{ids::IdSource, sessions::MemorySessions};
+pub use self::{ids::IdSource, sessions::MemorySessions, tickets::MemoryTickets};
 use crate::backplane::{
     Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
     PublishError, Publishing, ReportLimits, Unavailable,
@@ -170,7 +172,7 @@ impl MemoryShared {
             let application = applications
                 .entry(Arc::clone(&joining.application))
                 .or_insert_with(|| MemoryApplication::new(Arc::clone(&joining.application), self.limits.reports));
-            return Ok(application.join(id, joining.kind, self.epoch));
+            return Ok(application.join(id, joining, self.epoch));
         }
         Err(JoinError::IdTaken)
     }

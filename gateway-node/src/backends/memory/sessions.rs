@@ -75,6 +75,7 @@ impl SessionsShared {
         let joining = self.backplane.join(Joining {
             application: Arc::clone(&record.application),
             kind: ClientType::Bot,
+            ticket: None,
         });
         let Joined { id, since, .. } = joining.await?;
         let fencing_token = self.with(&record.application, |application| {

@@ -11,7 +11,7 @@ use shared::{
 use tokio::time::Instant;
 
 use super::application::MemoryApplication;
-use crate::backplane::{Epoch, ReportLimits};
+use crate::backplane::{Epoch, Joining, ReportLimits};
 
 fn application() -> MemoryApplication {
     let limits = ReportLimits {
@@ -35,7 +35,12 @@ fn apply(application: &mut MemoryApplication, now: Instant) -> Option<Instant> {
 
 fn bot(application: &mut MemoryApplication, id: u64) -> SessionId {
     let id = SessionId::from_raw(id);
-    application.join(id, ClientType::Bot, EPOCH);
+    let joining = Joining {
+        application: "shop".into(),
+        kind: ClientType::Bot,
+        ticket: None,
+    };
+    application.join(id, &joining, EPOCH);
     id
 }
 

@@ -66,10 +66,10 @@ impl Waiting {
     /// Removes and returns the events that a session may receive, oldest first.
     pub(super) fn take_for(&mut self, arrival: &Arrival) -> Vec<Publication> {
         let is_for = |event: &Publication| {
-            let is_of_delivery = match event.delivery {
-                Delivery::Guild(guild) => arrival.guilds.is_some_and(|guilds| guilds.contains(&guild)),
+            let is_of_delivery = match &event.delivery {
+                Delivery::Guild(guild) => arrival.guilds.is_some_and(|guilds| guilds.contains(guild)),
                 Delivery::Any => arrival.guilds.is_none(),
-                Delivery::All => false,
+                Delivery::All | Delivery::User(_) => false,
             };
             is_of_delivery && event.receivers.contains(arrival.kind) && event.author != Some(arrival.session)
         };
@@ -108,6 +108,8 @@ mod tests {
             delivery,
             author: Some(SessionId::from_raw(9)),
             require_receiver: false,
+            user: None,
+            to_tickets: false,
             discord: None,
             d: "{}".into(),
         }
@@ -123,7 +125,7 @@ mod tests {
         let in_guild = Delivery::Guild(GuildId::from_raw(5));
         for (delivery, name) in [
             (Delivery::Any, "a"),
-            (in_guild, "b"),
+            (in_guild.clone(), "b"),
             (Delivery::Any, "c"),
             (in_guild, "d"),
         ] {

@@ -21,11 +21,12 @@ use super::{
     sessions::write_behind::WriteBehind,
     setup::{RedisSetupError, server_of},
     shared::{KeyRecords, RedisShared},
+    tickets::RedisTickets,
 };
 use crate::{
     backplane::{
         Audience, Backplane, BackplaneStatus, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position,
-        PublishError, Publishing, Unavailable,
+        PublishError, Publishing, Revocations, Unavailable,
     },
     resume::PresenceQueue,
 };
@@ -81,6 +82,7 @@ impl RedisBackplane {
             presence_queue: PresenceQueue::default(),
             expire_now: Notify::new(),
             keys: watch::Sender::new(None),
+            revocations: watch::Sender::new(Revocations::default()),
             look_now: Notify::new(),
             receivers_changed: Notify::new(),
             condition: Mutex::default(),
@@ -113,6 +115,11 @@ impl RedisBackplane {
         self.shared.keys.subscribe()
     }
 
+    /// Returns the tickets in the same server.
+    pub fn tickets(&self) -> RedisTickets {
+        RedisTickets::new(Arc::clone(&self.shared))
+    }
+
     pub(super) fn application(&self, name: &str) -> Option<&Arc<RedisApplication>> {
         self.shared.applications.get(name)
     }
@@ -124,7 +131,7 @@ impl Backplane for RedisBackplane {
         let is_linked = self.shared.connection.borrow().is_some();
         match application {
             Some(application) if is_linked => {
-                let joined = application.members.join(joining.kind);
+                let joined = application.members.join(joining);
                 self.shared.receivers_changed.notify_one();
                 joined
             }
@@ -190,7 +197,7 @@ impl Backplane for RedisBackplane {
             return;
         };
         let is_given_up = match &entry.audience {
-            Audience::Types(_) => false,
+            Audience::Types(_) | Audience::User { .. } => false,
             Audience::One { .. } => true,
             // Some of its sessions may be on other workers of this node.
             Audience::Reporters { sessions, .. } => !application.members.is_any_there(sessions),

@@ -34,6 +34,7 @@ mod shared;
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 pub use self::{
     backplane::RedisBackplane,
@@ -42,10 +43,11 @@ pub use self::{
     sessions::RedisSessions,
     setup::RedisSetupError,
     shared::KeyRecords,
+    tickets::RedisTickets,
 };
 
 /// Parsing and formatting of entries, for the fuzz targets of `tests`.
 #[doc(hidden)]
 pub mod log_entry {
-    pub use super::log::wire::{NoEntry, Origin, StoredEntry, decode, label, split_message};
+    pub use super::log::wire::{Label, NoEntry, Origin, StoredEntry, decode, label, split_message};
 }

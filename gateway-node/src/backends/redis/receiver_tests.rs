@@ -74,7 +74,7 @@ async fn a_guild_event_that_one_of_its_nodes_delivered_is_not_repeated_for_the_o
     living.report(stays, &[1]);
     living.published(1, 2).await;
     let guild = Delivery::Guild(GuildId::from_raw(1));
-    living.publish_to(0, guild, PROMPT).await.unwrap();
+    living.publish_to(0, guild.clone(), PROMPT).await.unwrap();
     living.saw([0]).await;
     living.backplane.ack(&living.seen.first_event());
     dying.kill();
@@ -132,7 +132,7 @@ async fn events_whose_only_receiver_died_with_its_node_wait_for_the_next() {
     let mut refused = [false; 2];
     for number in 0.. {
         let turn = usize::try_from(number % 2).unwrap();
-        match living.publish_to(number, deliveries[turn], PROMPT).await {
+        match living.publish_to(number, deliveries[turn].clone(), PROMPT).await {
             Ok(_) if !refused[turn] => accepted[turn].push(number),
             Err(PublishError::NoReceiver { index: 0 }) => refused[turn] = true,
             other => panic!("{other:?} for {number} when {refused:?}"),

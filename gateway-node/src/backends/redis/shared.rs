@@ -18,7 +18,10 @@ use super::{
     options::RedisOptions,
     sessions::write_behind::WriteBehind,
 };
-use crate::{backplane::Deliver, resume::PresenceQueue};
+use crate::{
+    backplane::{Deliver, Revocations},
+    resume::PresenceQueue,
+};
 
 /// Pairs of id and record, sorted by id.
 pub type KeyRecords = Arc<Vec<(String, String)>>;
@@ -41,6 +44,8 @@ pub(super) struct RedisShared {
     pub(super) expire_now: Notify,
     /// The API keys stored on the server; `None` until they have been read.
     pub(super) keys: watch::Sender<Option<KeyRecords>>,
+    /// The revocations of users.
+    pub(super) revocations: watch::Sender<Revocations>,
     /// Requests a read of the log heads now.
     pub(super) look_now: Notify,
     /// Notified when an application may have gained its first receiver or lost its last.

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::RedisOptions;
-use crate::backplane::ReportLimits;
+use crate::backplane::{ReportLimits, TicketLimits};
 
 /// A server that is stopped at the end of the test. It writes an append-only file, so that it can be restarted with its
 /// data.
@@ -54,6 +54,10 @@ impl TestServer {
             resume_window: Duration::from_secs(60),
             heartbeat: Duration::from_secs(40),
             fixed_id: None,
+            tickets: TicketLimits {
+                unused: 100,
+                revocations_kept: Duration::from_secs(3600),
+            },
         }
     }
 

@@ -169,6 +169,7 @@ impl ClusterNode {
         let joining = Joining {
             application: APPLICATION.into(),
             kind: ClientType::Bot,
+            ticket: None,
         };
         let joined = self.backplane.join(joining).await?;
         self.backplane.ready(APPLICATION, joined.id);
@@ -245,9 +246,11 @@ fn publishing(number: u64, delivery: Delivery, when_unavailable: WhenUnavailable
     let event = Publication {
         name: "event".into(),
         receivers: ClientType::Bot.into(),
+        require_receiver: delivery != Delivery::All,
         delivery,
         author: None,
-        require_receiver: delivery != Delivery::All,
+        user: None,
+        to_tickets: false,
         discord: None,
         d: format!(r#"{{"n":{number}}}"#).into(),
     };
@@ -426,7 +429,7 @@ async fn a_node_paused_beyond_its_lease_returns_and_misses_nothing() {
 /// Publishes once there is a receiver.
 async fn eventually_published(node: &ClusterNode, number: u64, delivery: Delivery) {
     let publishing = async {
-        while node.publish_to(number, delivery, PROMPT).await.is_err() {
+        while node.publish_to(number, delivery.clone(), PROMPT).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -459,7 +462,7 @@ async fn expired_leases_say_nothing_until_a_node_had_its_connection_for_a_lease(
     judge.available().await;
     for delivery in [Delivery::Guild(GuildId::from_raw(5)), Delivery::Any] {
         let refusing = async {
-            while judge.publish_to(1, delivery, PROMPT).await != Err(PublishError::NoReceiver { index: 0 }) {
+            while judge.publish_to(1, delivery.clone(), PROMPT).await != Err(PublishError::NoReceiver { index: 0 }) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

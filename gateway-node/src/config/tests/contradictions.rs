@@ -257,3 +257,19 @@ fn development_mode_stays_on_loopback() {
         );
     }
 }
+
+#[test]
+fn a_ticket_cannot_last_longer_by_default_than_at_most() {
+    for (usual, most, limit) in [
+        ("ttl_ms", "max_ttl_ms", 600_000),
+        ("session_ms", "max_session_ms", 86_400_000),
+    ] {
+        let text = format!("[tickets]\n{usual} = {}", limit + 1);
+        let error = format!(
+            "tickets.{usual} = {} in u.toml: expected at most tickets.{most} ({limit})",
+            limit + 1
+        );
+        refuses(&text, &error);
+        assert!(file(&format!("{text}\n{most} = {}", limit + 1)).is_ok());
+    }
+}

@@ -164,6 +164,10 @@ fn any_duration_from_1_ms_and_any_size_is_valid() {
             let rest = match (doc.key.as_str(), value) {
                 ("limits.outbox_bytes", 1) => "message_bytes = 1",
                 ("limits.message_bytes", i64::MAX) => "outbox_bytes = 9223372036854775807",
+                ("tickets.ttl_ms", i64::MAX) => "max_ttl_ms = 9223372036854775807",
+                ("tickets.max_ttl_ms", 1) => "ttl_ms = 1",
+                ("tickets.session_ms", i64::MAX) => "max_session_ms = 9223372036854775807",
+                ("tickets.max_session_ms", 1) => "session_ms = 1",
                 ("drain.deadline_ms" | "cluster.log_age_ms", 1)
                 | ("limits.evict_linger_ms" | "drain.balancer_wait_ms" | "drain.spread_ms", i64::MAX) => continue,
                 _ => "",

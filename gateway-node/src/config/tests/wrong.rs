@@ -12,7 +12,7 @@ fn refuses(text: &str, line: &str) {
 /// A hash: the one field that a key needs besides its id and its type.
 const HASH: &str = "hash = '0000000000000000000000000000000000000000000000000000000000000000'";
 
-const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, http, redis, cluster, \
+const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, tickets, http, redis, cluster, \
     drain, log, admin, metrics, compression, test, chaos, applications, keys, events";
 
 #[test]
@@ -28,7 +28,7 @@ fn an_unknown_key_is_reported_with_the_valid_keys() {
     refuses(
         "[v1]\nheartbeat = 5",
         "v1.heartbeat in u.toml: expected one of the keys heartbeat_interval_ms, heartbeat_tolerance_ms, \
-         ping_interval_ms, guild_count_interval_ms",
+         ping_interval_ms, session_expiring_ms, guild_count_interval_ms",
     );
     refuses(
         "[server.tls]\ncert = 'x'",
@@ -52,7 +52,7 @@ fn an_unknown_key_is_reported_with_the_valid_keys() {
     refuses(
         "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschemas = 'x'",
         "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, \
-         require_receiver, schema; did you mean \
+         require_receiver, to_tickets, schema; did you mean \
          events[0].schema?",
     );
     refuses("\"a\\nb\" = 1", &format!(r"a\nb in u.toml: {SECTIONS}"));
@@ -305,7 +305,7 @@ fn missing_fields_of_keys_and_events_are_reported() {
     );
     refuses(
         "[[events]]\nname = 'a'\nto = ['bot']\nfrom = ['bot']\ndeliver = 'some'",
-        "events[0].deliver = \"some\" in u.toml: expected \"all\", \"any\" or { guild = \"/pointer\" }",
+        "events[0].deliver = \"some\" in u.toml: expected \"all\", \"any\", { guild = \"/pointer\" } or { user = \"/pointer\" }",
     );
 }
 
@@ -333,7 +333,7 @@ fn errors_about_a_key_never_show_its_secret() {
     );
     refuses(
         &format!("[[keys]]\nid = 'web'\ntype = 'bot'\npermissions = ['write']\n{HASH}"),
-        "keys[0].permissions = [\"write\"] in u.toml: expected a list of publish, read, admin",
+        "keys[0].permissions = [\"write\"] in u.toml: expected a list of publish, read, admin, tickets",
     );
     refuses(
         &format!("[[keys]]\nid = 'web'\ntype = 'bot'\nexpires_at = 'soon'\n{HASH}"),

@@ -9,14 +9,20 @@ use std::{
 
 use shared::{
     client_type::ClientType,
+    problem::Problem,
     session_id::SessionId,
-    v1::{PresentedSecret, Report, Scope, payload::GuildCount},
+    ticket::{PresentedTicket, TicketRights},
+    v1::{PresentedSecret, Report, Scope, foreign_guilds, payload::GuildCount},
 };
 use tokio::{runtime::Handle, time::Instant};
 
+use super::{
+    identify_error::V1IdentifyError,
+    ticket::{self, TakenTicket},
+};
 use crate::{
-    auth::{Key, Refused},
-    backplane::{Backplane, JoinError, Joined, Joining, Pending, Position},
+    auth::{Key, Keyring, Refused},
+    backplane::{Backplane, JoinError, Joined, Joining, JoiningTicket, Pending, Position},
     session::CallContext,
 };
 
@@ -41,8 +47,10 @@ pub struct Identified {
     pub id: SessionId,
     /// The client type.
     pub kind: ClientType,
-    /// The key it identified with.
+    /// The key it identified with, or that issued its ticket.
     pub key: Arc<Key>,
+    /// Its ticket, if it identified with one.
+    pub ticket: Option<TakenTicket>,
     /// The end of the log when it joined.
     pub since: Position,
     /// The guild counts of its application.
@@ -51,31 +59,87 @@ pub struct Identified {
     pub scope: Scope,
 }
 
-/// Why an identify fails.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum V1IdentifyError {
-    /// The key is invalid, or not for this client type.
-    #[error("the key is not good for this type")]
-    Key,
-    /// The cluster refused the join.
-    #[error(transparent)]
-    Cluster(#[from] JoinError),
+/// The key or the ticket of a client.
+struct Credential {
+    key: Arc<Key>,
+    kind: ClientType,
+    ticket: Option<TakenTicket>,
+}
+
+impl Credential {
+    /// Opens what a client presents, for its type.
+    async fn open(join: &JoinRequest, cx: &CallContext) -> Result<Self, V1IdentifyError> {
+        if let Some(presented) = PresentedTicket::parse(join.key.expose()) {
+            let taken = ticket::take(&presented, &join.kind, cx).await?;
+            return Ok(Self {
+                key: Arc::clone(&taken.ticket.issuer),
+                kind: ClientType::Website,
+                ticket: Some(taken),
+            });
+        }
+        let opened = cx
+            .worker
+            .app
+            .keyring
+            .open(join.key.expose(), crate::clock::wall_clock());
+        match (opened, join.kind.parse()) {
+            (Ok(key), Ok(kind)) if key.is_for(kind) => Ok(Self {
+                key,
+                kind,
+                ticket: None,
+            }),
+            // Keys that are not loaded yet are stored in the same Redis as the ids, so both become available together.
+            (Err(Refused::NotYet), _) => Err(JoinError::Unavailable.into()),
+            _ => Err(V1IdentifyError::Key),
+        }
+    }
+
+    /// Whether it is still valid.
+    fn is_good(&self, keyring: &Keyring) -> bool {
+        let now = crate::clock::wall_clock();
+        match &self.ticket {
+            Some(taken) => keyring.is_ticket_good(&taken.ticket, now),
+            None => keyring.is_good(&self.key, self.kind, now),
+        }
+    }
+}
+
+/// Narrows the guilds of a ticket to those that the client asks for, and checks what else it asks for.
+fn narrow(scope: Scope, rights: &TicketRights) -> Result<Scope, V1IdentifyError> {
+    let mut problems = scope
+        .guilds
+        .as_ref()
+        .map_or_else(Vec::new, |guilds| foreign_guilds(guilds, rights));
+    if scope.counts {
+        problems.push(Problem::absent("Counts are not for tickets."));
+    }
+    if !problems.is_empty() {
+        return Err(V1IdentifyError::Malformed(problems));
+    }
+    let guilds = scope.guilds.unwrap_or_else(|| rights.guilds.clone());
+    Ok(Scope {
+        guilds: Some(guilds).filter(|guilds| !guilds.is_empty()),
+        ..scope
+    })
 }
 
 /// Checks that the key is valid for this client type, and joins.
 pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identified, V1IdentifyError> {
     let worker = &cx.worker;
-    let opened = worker.app.keyring.open(join.key.expose(), crate::clock::wall_clock());
-    let (key, kind) = match (opened, join.kind.parse()) {
-        (Ok(key), Ok(kind)) if key.is_for(kind) => (key, kind),
-        // Keys that are not loaded yet are stored in the same Redis as the ids, so both become available together.
-        (Err(Refused::NotYet), _) => return Err(JoinError::Unavailable.into()),
-        _ => return Err(V1IdentifyError::Key),
+    let credential = Credential::open(&join, &cx).await?;
+    let rights = credential.ticket.as_ref().map(|taken| &taken.ticket.rights);
+    let scope = match rights {
+        Some(rights) => narrow(join.scope, rights)?,
+        None => join.scope,
     };
     let joining = Joining {
-        application: Arc::clone(key.application()),
-        kind,
+        application: Arc::clone(credential.key.application()),
+        kind: credential.kind,
+        ticket: rights.map(|rights| JoiningTicket {
+            user: rights.user.clone(),
+        }),
     };
+    let (key, kind) = (&credential.key, credential.kind);
     let joined = PendingJoin::of(&worker.app.backplane, joining).await;
     let Joined { id, since, counts } = joined.inspect_err(|error| {
         // The backplane logs its own outage, once.
@@ -88,17 +152,16 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
         application: key.application(),
         id: Some(id),
     };
-    if let Some(guilds) = &join.scope.guilds {
+    if let Some(guilds) = &scope.guilds {
         // Events that need a receiver are accepted for this session once it is known to watch their guilds. If that takes
         // long, the session need not wait for it.
         let report = Report::of_guilds(guilds.clone());
-        let watching = worker
-            .app
-            .backplane
-            .report(key.application(), id, key.shared_id(), report);
+        let ticket = credential.ticket.as_ref().map(|taken| &taken.ticket);
+        let namespace = ticket.map_or(key.shared_id(), |ticket| &ticket.namespace);
+        let watching = worker.app.backplane.report(key.application(), id, namespace, report);
         let _ = tokio::time::timeout(WATCH, watching).await;
     }
-    if !worker.app.keyring.is_good(&key, kind, crate::clock::wall_clock()) {
+    if !credential.is_good(&worker.app.keyring) {
         // The key was revoked while the join was pending, when the shard did not know the session yet.
         return Err(V1IdentifyError::Key);
     }
@@ -107,10 +170,11 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
     Ok(Identified {
         id,
         kind,
-        key,
+        key: credential.key,
+        ticket: credential.ticket,
         since,
         counts,
-        scope: join.scope,
+        scope,
     })
 }
 

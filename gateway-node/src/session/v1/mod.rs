@@ -1,51 +1,53 @@
 //! Protocol version 1 as a state machine: exactly the rules of its protocol page.
 
+mod answering;
 mod answers;
+mod call;
 mod frame;
 mod identify;
+mod identify_error;
+mod joined;
+mod keep_alive;
+mod renewal;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use shared::{
     client_type::ClientType,
     close::Close,
     compression::{InflateError, inflate_into},
     discord::{Header, Target},
-    problem::Problem,
     routing::Route,
+    ticket::TicketRights,
     token_bucket::TokenBucket,
     v1::{
-        AfterIdentify, BeforeIdentify, Encoding, Envelope, ErrorCode, Nonce, Query, Refusal, RefusalCode, Rejection,
-        Report, Scope, after_identify, before_identify, payload,
+        AfterIdentify, BeforeIdentify, CommandContext, Encoding, Envelope, ErrorCode, Query, RefusalCode, Rejection,
+        Report, after_identify, before_identify, payload,
     },
 };
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use self::{answers::Answers, frame::frame, identify::join};
+use self::{answers::Answers, frame::frame, ticket::TicketState};
 pub use self::{
-    identify::{Identified, JoinRequest, V1IdentifyError},
+    call::{V1Call, V1CallResult},
+    identify::{Identified, JoinRequest},
+    identify_error::V1IdentifyError,
     settings::V1SessionSettings,
+    ticket::TakenTicket,
 };
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{JoinError, Position, Publication, PublishError, Unavailable},
-    registry::{EndReason, InjectedFault, Registration},
+    backplane::{Position, Publication, PublishError, Unavailable},
+    registry::{EndReason, InjectedFault},
     transport::{Message, Violation},
 };
 
-/// How many answers a session owes before it reads slowly.
-const MOST_UNANSWERED: usize = 1024;
-/// The pause after each packet of a client that is owed that many answers.
-const UNANSWERED_PAUSE: Duration = Duration::from_millis(100);
-/// An empty ping.
-const PING: Bytes = Bytes::from_static(&[0x89, 0]);
-
-type V1Actions = super::Actions<JoinRequest>;
+type V1Actions = super::Actions<V1Call>;
 
 /// One v1 connection.
 pub struct V1 {
@@ -61,6 +63,8 @@ pub struct V1 {
     ping_at: Option<Instant>,
     /// The answers to packets with a nonce. `None` until the first such packet.
     answers: Option<Box<Answers>>,
+    /// The session's ticket, if it identified with one.
+    ticket: Option<Box<TicketState>>,
 }
 
 enum V1Phase {
@@ -102,6 +106,7 @@ impl V1 {
             deaf_until: None,
             ping_at: settings.ping_interval.map(|interval| now + interval),
             answers: None,
+            ticket: None,
             settings,
             encoding,
             phase,
@@ -142,7 +147,7 @@ impl V1 {
         }]
     }
 
-    fn send(&self, words: &str) -> Action<JoinRequest> {
+    fn send(&self, words: &str) -> Action<V1Call> {
         Action::Send(frame(self.encoding, self.settings.level, words))
     }
 
@@ -215,9 +220,13 @@ impl V1 {
                 // Only an event needs the table.
                 let settings = Rc::clone(&self.settings);
                 let mut table = None;
-                match after_identify(&envelope, kind, settings.max_guilds, || {
-                    table.insert(settings.events.lock()).current()
-                }) {
+                let ticket = self.ticket.as_ref().map(|it| Arc::clone(&it.ticket));
+                let cx = CommandContext {
+                    sender: kind,
+                    rights: ticket.as_ref().map(|ticket| &ticket.rights),
+                    max_guilds: settings.max_guilds,
+                };
+                match after_identify(&envelope, &cx, || table.insert(settings.events.lock()).current()) {
                     Err(rejection) => self.fail(&rejection),
                     Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
                     Ok(AfterIdentify::Report { report, nonce }) => self.report(report, nonce, now),
@@ -228,7 +237,7 @@ impl V1 {
                     },
                     Ok(AfterIdentify::Event { route, d, key, nonce }) => {
                         let publish = Action::Publish {
-                            publication: publication(&route, d.get()),
+                            publication: publication(&route, d.get(), cx.rights),
                             key,
                             number: nonce.map_or(0, |nonce| self.answers().expect(nonce)),
                         };
@@ -236,6 +245,17 @@ impl V1 {
                         self.slow_down(&mut actions, now);
                         actions
                     }
+                    Ok(AfterIdentify::Renew { key, nonce }) => match ticket {
+                        Some(held) => smallvec![
+                            Action::Count,
+                            Action::Call(V1Call::Renew {
+                                ticket: key,
+                                held,
+                                nonce
+                            })
+                        ],
+                        None => V1Actions::new(),
+                    },
                     Ok(AfterIdentify::Faulty { refusal, nonce }) => self.refuse(nonce, refusal, now),
                 }
             }
@@ -253,82 +273,12 @@ impl V1 {
                 self.phase = V1Phase::Joining;
                 smallvec![
                     Action::Count,
-                    Action::Call(JoinRequest {
+                    Action::Call(V1Call::Join(JoinRequest {
                         kind: identify.kind,
                         key: identify.key,
                         scope: identify.scope
-                    })
+                    }))
                 ]
-            }
-        }
-    }
-
-    /// Replaces what the session reports or watches.
-    fn report(&mut self, report: Report, nonce: Option<Nonce>, now: Instant) -> V1Actions {
-        let number = nonce.map_or(0, |nonce| self.answers().expect(nonce));
-        let mut actions = smallvec![Action::Count, self.report_action(report, number)];
-        self.slow_down(&mut actions, now);
-        actions
-    }
-
-    fn report_action(&self, report: Report, number: u64) -> Action<JoinRequest> {
-        Action::Report {
-            report,
-            number,
-            patience: self.settings.report_patience,
-        }
-    }
-
-    fn answers(&mut self) -> &mut Answers {
-        self.answers.get_or_insert_default()
-    }
-
-    /// Answers a packet whose outcome is known, once every packet before it is answered.
-    fn answer(&mut self, nonce: Nonce, outcome: Result<String, Refusal>, actions: &mut V1Actions, now: Instant) {
-        let answers = self.answers();
-        let number = answers.expect(nonce);
-        answers.settle(number, outcome);
-        self.send_answers(actions);
-        self.slow_down(actions, now);
-    }
-
-    /// Answers a packet that had no effect.
-    fn refuse(&mut self, nonce: Nonce, refusal: Refusal, now: Instant) -> V1Actions {
-        let mut actions = smallvec![Action::Refuse];
-        self.answer(nonce, Err(refusal), &mut actions, now);
-        actions
-    }
-
-    fn send_answers(&mut self, actions: &mut V1Actions) {
-        while let Some(answer) = self.answers.as_mut().and_then(|answers| answers.next()) {
-            actions.push(self.send(&answer));
-        }
-    }
-
-    /// Reads slowly while many answers are owed.
-    fn slow_down(&self, actions: &mut V1Actions, now: Instant) {
-        if self.answers.as_ref().is_some_and(|it| it.len() >= MOST_UNANSWERED) {
-            actions.push(Action::StopReading {
-                until: now + UNANSWERED_PAUSE,
-            });
-        }
-    }
-
-    /// Sends a ping if nothing was sent for long enough. Sets when to check again.
-    fn keep_alive(&mut self, cx: &Cx<'_>) -> Option<Action<JoinRequest>> {
-        let (interval, due) = (self.settings.ping_interval?, self.ping_at?);
-        if cx.now < due {
-            return None;
-        }
-        let is_due = |last_sent| last_sent + interval <= cx.now;
-        match cx.last_sent() {
-            Some(last_sent) if !is_due(last_sent) => {
-                self.ping_at = Some(last_sent + interval);
-                None
-            }
-            _ => {
-                self.ping_at = Some(cx.now + interval);
-                Some(Action::Send(PING))
             }
         }
     }
@@ -342,48 +292,27 @@ impl V1 {
     }
 }
 
-/// Returns `d` of the answer to a packet that took effect at this position.
-fn accepted_at(position: Position) -> String {
-    format!(r#"{{"position":"{position}"}}"#)
-}
-
-/// Returns the answer to an event that was not published.
-fn refusal(name: &str, error: &PublishError) -> Refusal {
-    let code = match error {
-        PublishError::NoReceiver { .. } => return Refusal::of(vec![Problem::no_receiver(name)]),
-        PublishError::KeyReused => {
-            let problem = Problem::with_str("The idempotency key was used for another event.", name);
-            return Refusal {
-                code: RefusalCode::IdempotencyKeyReused,
-                problems: vec![problem],
-            };
-        }
-        PublishError::Overloaded | PublishError::TooManyKeys { .. } => RefusalCode::Overloaded,
-        PublishError::Unavailable | PublishError::Refused { .. } | PublishError::Expired => RefusalCode::Unavailable,
-        PublishError::Unknown => RefusalCode::Unknown,
-    };
-    code.into()
-}
-
-fn publication(route: &Route<'_>, d: &str) -> Publication {
+fn publication(route: &Route<'_>, d: &str, rights: Option<&TicketRights>) -> Publication {
     let header = || Arc::new(Header::of(route.name, d, Target::All, None));
     Publication {
         name: Arc::clone(route.name),
         receivers: route.receivers,
-        delivery: route.delivery,
+        delivery: route.delivery.clone(),
         author: None,
         require_receiver: route.require_receiver,
+        user: rights.and_then(|rights| rights.user.clone()),
+        to_tickets: route.to_tickets,
         discord: route.to_discord.then(header),
         d: d.into(),
     }
 }
 
 impl Protocol for V1 {
-    type Call = JoinRequest;
-    type CallResult = Result<Identified, V1IdentifyError>;
+    type Call = V1Call;
+    type CallResult = V1CallResult;
 
-    fn call(call: JoinRequest, cx: CallContext) -> PendingCall<Self::CallResult> {
-        Box::pin(join(call, cx))
+    fn call(call: V1Call, cx: CallContext) -> PendingCall<Self::CallResult> {
+        Box::pin(call::run(call, cx))
     }
 
     fn open(&mut self, _: &Cx<'_>) -> V1Actions {
@@ -415,7 +344,13 @@ impl Protocol for V1 {
             V1Phase::Unidentified { until, .. } if until <= now => {
                 self.fail(&Rejection::plain(ErrorCode::WrongIdentify))
             }
-            _ => self.keep_alive(cx).into_iter().collect(),
+            _ => {
+                let mut actions = self.end_ticket(now);
+                if !matches!(self.phase, V1Phase::Over) {
+                    actions.extend(self.keep_alive(cx));
+                }
+                actions
+            }
         }
     }
 
@@ -425,83 +360,26 @@ impl Protocol for V1 {
             V1Phase::Unidentified { until, .. } => until.min(self.heartbeat_by),
             V1Phase::Joining | V1Phase::Identified(_) => self.heartbeat_by,
         };
-        Some(self.ping_at.map_or(deadline, |ping_at| deadline.min(ping_at)))
+        let ticket = self
+            .ticket
+            .as_ref()
+            .map(|it| it.deadline(self.settings.session_expiring));
+        self.ping_at.into_iter().chain(ticket).chain([deadline]).min()
     }
 
-    fn on_result(&mut self, answer: Self::CallResult, _: &Cx<'_>) -> V1Actions {
-        match answer {
-            Ok(identified) => {
-                let Identified {
-                    id,
-                    kind,
-                    key,
-                    since,
-                    counts,
-                    scope,
-                } = identified;
-                let Scope {
-                    guilds,
-                    report,
-                    counts: wants_counts,
-                } = scope;
-                self.phase = V1Phase::Identified(kind);
-                let interval = self.settings.heartbeat_ms();
-                let mut actions =
-                    smallvec![self.send(&payload::connect_success(kind, id, &self.settings.node, interval))];
-                if kind == ClientType::Bot || wants_counts {
-                    actions.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
-                }
-                // After the connect success and in the same turn, so that no event overtakes it.
-                actions.push(Action::Register(Box::new(Registration {
-                    id,
-                    kind,
-                    key,
-                    encoding: self.encoding,
-                    counts: wants_counts,
-                    guilds: guilds.unwrap_or_default(),
-                    since,
-                })));
-                actions.extend(report.map(|report| self.report_action(report, 0)));
-                actions
-            }
-            Err(V1IdentifyError::Key) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
-            Err(V1IdentifyError::Cluster(JoinError::IdTaken)) => self.fail(&Rejection::plain(ErrorCode::BotIdUsed)),
-            Err(V1IdentifyError::Cluster(JoinError::Unavailable)) => self.fail_plainly(Close::UNAVAILABLE, None),
-            Err(V1IdentifyError::Cluster(_)) => self.fail(&Rejection::plain(ErrorCode::Unknown)),
+    fn on_result(&mut self, result: Self::CallResult, cx: &Cx<'_>) -> V1Actions {
+        match result {
+            V1CallResult::Joined(result) => self.joined(result, cx.now),
+            V1CallResult::Renewed { taken, nonce } => self.renewed(taken, nonce, cx.now),
         }
     }
 
     fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> V1Actions {
-        let outcome = result.map(accepted_at).map_err(|error| refusal(name, &error));
-        if number > 0 {
-            let mut actions = V1Actions::new();
-            self.answers().settle(number, outcome);
-            self.send_answers(&mut actions);
-            return actions;
-        }
-        let Err(refusal) = outcome else {
-            return V1Actions::new();
-        };
-        match refusal.code {
-            // The client's event was good, so its connection stays.
-            RefusalCode::NoReceiver => smallvec![self.send(&payload::refused(None, &refusal))],
-            RefusalCode::Overloaded => self.fail_plainly(Close::OVERLOADED, None),
-            RefusalCode::Unavailable | RefusalCode::Unknown => self.fail_plainly(Close::UNAVAILABLE, None),
-            _ => self.fail(&Rejection::malformed(refusal.problems)),
-        }
+        self.answer_publication(name, number, result)
     }
 
-    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>) -> V1Actions {
-        let outcome = match (result, &self.phase) {
-            (Ok(_), V1Phase::Identified(ClientType::Bot)) => Ok("{}".to_owned()),
-            (Ok(position), _) => Ok(accepted_at(position)),
-            // It may be applied later.
-            (Err(Unavailable), _) => Err(RefusalCode::Unknown.into()),
-        };
-        let mut actions = V1Actions::new();
-        self.answers().settle(number, outcome);
-        self.send_answers(&mut actions);
-        actions
+    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, cx: &Cx<'_>) -> V1Actions {
+        self.answer_report(number, result, cx.now)
     }
 
     fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> V1Actions {

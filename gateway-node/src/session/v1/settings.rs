@@ -38,6 +38,8 @@ pub struct V1SessionSettings {
     pub(super) origin: Instant,
     heartbeat_interval: Duration,
     heartbeat_tolerance: Duration,
+    /// How long before the end of a ticket's session its client is warned.
+    pub(super) session_expiring: Duration,
     /// How long nothing is sent before a ping. `None` if no pings are sent.
     pub(super) ping_interval: Option<Duration>,
     hello: Frames,
@@ -86,6 +88,7 @@ impl V1SessionSettings {
             origin: Instant::now(),
             heartbeat_interval: ms(settings.v1.heartbeat_interval_ms),
             heartbeat_tolerance: ms(settings.v1.heartbeat_tolerance_ms),
+            session_expiring: ms(settings.v1.session_expiring_ms),
             ping_interval: Some(ms(settings.v1.ping_interval_ms)).filter(|interval| !interval.is_zero()),
             hello: Frames::of(level, &payload::hello(settings.v1.heartbeat_interval_ms)),
             heartbeat_ack: Frames::of(level, payload::HEARTBEAT_ACK),

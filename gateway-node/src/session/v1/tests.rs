@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
-use shared::snowflake::SnowflakeError;
+use shared::{snowflake::SnowflakeError, v1::Scope};
 use tokio::time::Instant;
 
-use super::*;
-use crate::{config::Settings, events::Events};
+use super::{answering::MOST_UNANSWERED, keep_alive::PING, *};
+use crate::{backplane::JoinError, config::Settings, events::Events};
 
 fn settings() -> Rc<V1SessionSettings> {
     let settings = Settings::default();
@@ -79,7 +80,10 @@ fn each_ending_has_its_error_and_close_code() {
 #[test]
 fn an_internal_fault_closes_with_1011_without_its_cause() {
     let fault = JoinError::NoId(SnowflakeError::Exhausted);
-    let actions = connection().on_result(Err(V1IdentifyError::Cluster(fault)), &Cx::at(Instant::now()));
+    let actions = connection().on_result(
+        V1CallResult::Joined(Err(V1IdentifyError::Cluster(fault))),
+        &Cx::at(Instant::now()),
+    );
     assert_eq!(ending(actions), (error(1000, "Unknown error."), 1011));
 }
 
@@ -94,7 +98,7 @@ fn without_redis_a_client_gets_1013() {
     let unavailable = (error(1000, "Redis is unavailable."), 1013);
     let away = Err(V1IdentifyError::Cluster(JoinError::Unavailable));
     assert_eq!(
-        ending(connection().on_result(away, &Cx::at(Instant::now()))),
+        ending(connection().on_result(V1CallResult::Joined(away), &Cx::at(Instant::now()))),
         unavailable
     );
     let refused = PublishError::Refused {
@@ -151,8 +155,9 @@ fn website() -> V1 {
         },
         counts: payload::GuildCount::default(),
         scope: Scope::default(),
+        ticket: None,
     };
-    connection.on_result(Ok(identified), &Cx::at(Instant::now()));
+    connection.on_result(V1CallResult::Joined(Ok(identified)), &Cx::at(Instant::now()));
     connection
 }
 

@@ -11,6 +11,7 @@ fn definition(name: &str) -> EventDefinition {
         to: vec![ReceiverType::Bot],
         deliver: DeliverMode::All,
         require_receiver: None,
+        to_tickets: false,
         schema: None,
     }
 }

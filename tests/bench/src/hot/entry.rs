@@ -64,6 +64,8 @@ pub(super) fn entry(audience: Audience) -> Entry {
         name: "announce".into(),
         audience,
         author: None,
+        user: None,
+        to_tickets: false,
         discord: None,
         d: data().into(),
     }
@@ -86,6 +88,7 @@ pub(super) fn publish_all() -> usize {
     let joining = Joining {
         application: Arc::clone(&application),
         kind,
+        ticket: None,
     };
     let joined = backplane
         .join(joining)
@@ -101,6 +104,8 @@ pub(super) fn publish_all() -> usize {
             delivery: Delivery::All,
             author: None,
             require_receiver: false,
+            user: None,
+            to_tickets: false,
             discord: None,
             d: Arc::clone(&d),
         }],

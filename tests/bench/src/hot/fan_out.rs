@@ -73,6 +73,7 @@ pub(super) fn walk_room() -> usize {
             encoding: Encoding::Text,
             counts: false,
             guilds: Vec::new(),
+            ticket: None,
             since: start(),
         };
         handle.identify(registration, Outbox::new(1 << 20));

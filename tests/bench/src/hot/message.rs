@@ -7,7 +7,7 @@ use gateway_node::{
     auth::Key,
     config::{KeySettings, Secret, Settings},
     events::Events,
-    session::{Cx, Identified, JoinRequest, Protocol, V1, V1SessionSettings},
+    session::{Cx, Identified, Protocol, V1, V1Call, V1CallResult, V1SessionSettings},
     transport::{Decoded, Decoder, Message, Violation},
 };
 use shared::{
@@ -24,7 +24,7 @@ use super::{
     step::{CALLS, each, step},
 };
 
-type ReceivedActions = gateway_node::session::Actions<JoinRequest>;
+type ReceivedActions = gateway_node::session::Actions<V1Call>;
 type Decoding = Result<Option<Decoded>, Violation>;
 
 const HEARTBEAT: &str = r#"{"op":10}"#;
@@ -74,6 +74,7 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
         to: vec![ReceiverType::Bot],
         deliver: DeliverMode::All,
         require_receiver: None,
+        to_tickets: false,
         schema: None,
     }]);
     let settings = V1SessionSettings::new(
@@ -90,8 +91,12 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
         since: start(),
         counts: GuildCount::default(),
         scope: Scope::default(),
+        ticket: None,
     };
-    assert_eq!(v1.on_result(Ok(identified), &Cx::at(now)).len(), 3);
+    assert_eq!(
+        v1.on_result(V1CallResult::Joined(Ok(identified)), &Cx::at(now)).len(),
+        3
+    );
     each(
         (0..CALLS).map(|_| Message::Text(text.into())),
         |message| step(&mut v1, message, now),

@@ -17,6 +17,7 @@ use crate::{
         scripts::{Script, millis},
         sessions::{flush, presence_publisher},
         shared::RedisShared,
+        tickets,
     },
     backplane::Peer,
 };
@@ -132,6 +133,7 @@ impl ConnectionSupervisor {
             problem = Box::pin(presence_publisher::publish_pending(shared, connection)) => problem,
             problem = Box::pin(maintenance.expire()) => problem,
             problem = keys::follow(shared, connection, &shared.keys) => problem,
+            problem = tickets::follow(shared, connection) => problem,
             (problem, ..) = keeping => problem,
             (problem, ..) = select_all(telling) => problem,
         };

@@ -455,7 +455,8 @@ impl Follower {
     /// Whether an entry is for sessions on this node.
     async fn is_for_us(&mut self, stored: &StoredEntry) -> bool {
         let session = match &stored.entry.audience {
-            Audience::Types(_) => return true,
+            // The shards know which sessions belong to the user.
+            Audience::Types(_) | Audience::User { .. } => return true,
             Audience::One { session, .. } => session,
             Audience::Reporters {
                 sessions,

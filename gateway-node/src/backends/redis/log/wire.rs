@@ -4,10 +4,11 @@
 //! <audience> <types> <author> <receivers> <label> <length of the name>\n<name><data>
 //! ```
 //!
-//! No script interprets the label. It is the event's origin, followed by a slash and its [`Header`] if Discord sessions
-//! receive it.
+//! The label ([`Label`]) has what nodes need to know besides: the event's origin, whether sessions of a ticket receive it,
+//! the user who sent it, and its [`Header`] if Discord sessions receive it.
 //!
-//! The audience is `a` (all), `s` (sessions that reported a guild), `o` (one) or `c` (counts). Types are a bit mask.
+//! The audience is `a` (all), `s` (sessions that reported a guild), `u` (sessions of a user), `o` (one) or `c` (counts).
+//! Types are a bit mask. The receivers of `u` are the user ([`user_key`]).
 //! Receivers are `<session>@<owner>` for one session (`0@-` if the event waits for one), and
 //! `<session>,…@<owner>,…@<guild>` for the reporters of a guild, of which there may be none. Sessions that watch the guild
 //! are not listed. They receive the entry if it has an origin, so not when it is readdressed.
@@ -22,6 +23,7 @@ use shared::{
     guild::GuildId,
     routing::Delivery,
     session_id::SessionId,
+    user::UserId,
     v1::payload::GuildCount,
 };
 
@@ -67,17 +69,24 @@ pub struct NoEntry;
 
 /// Adds an event to the arguments of a publication.
 pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
-    match event.delivery {
+    match &event.delivery {
         Delivery::All => call.arg("all"),
         Delivery::Any => call.arg("any"),
         Delivery::Guild(guild) => call.arg(guild.get()),
+        Delivery::User(user) => call.arg(user_key(user)),
     };
     call.arg(u8::from(event.require_receiver)).arg(event.receivers.bits());
     match event.author {
         Some(author) => call.arg(author.get()),
         None => call.arg(NONE),
     };
-    call.arg(label(origin, event.discord.as_deref()));
+    let label_of = Label {
+        origin,
+        to_tickets: event.to_tickets,
+        user: event.user.as_ref(),
+        header: event.discord.as_deref(),
+    };
+    call.arg(label(label_of));
     call.arg(guild_change(event));
     call.arg(&*event.name).arg(&*event.d);
 }
@@ -102,10 +111,48 @@ fn guild_change(event: &Publication) -> String {
     }
 }
 
-/// Formats the origin of an event, and its header if it has one: `<guild>,<subject>,<target>,<mention>,<mention>…`,
-/// where absent values are empty. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
-pub fn label(origin: Origin, header: Option<&Header>) -> String {
+/// Returns how the scripts name a user: a `u`, and the id in hexadecimal. It takes the place of a guild.
+pub(in crate::backends::redis) fn user_key(user: &UserId) -> String {
+    format!("u{}", hex::encode(user.as_str()))
+}
+
+/// Parses what [`user_key`] returns.
+fn user_of(key: &str) -> Option<UserId> {
+    let bytes = hex::decode(key.strip_prefix('u')?).ok()?;
+    UserId::new(str::from_utf8(&bytes).ok()?)
+}
+
+/// What the label of an entry has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Label<'a> {
+    /// The origin of the event.
+    pub origin: Origin,
+    /// Whether sessions of a ticket receive the event if it is a broadcast.
+    pub to_tickets: bool,
+    /// The user who sent it.
+    pub user: Option<&'a UserId>,
+    /// What decides which Discord sessions receive it.
+    pub header: Option<&'a Header>,
+}
+
+/// Formats a label: `<origin>[+][~<user>][/<header>]`. The plus sign is there if sessions of a ticket receive the event,
+/// and the user is in hexadecimal. A header is `<guild>,<subject>,<target>,<mention>,<mention>…`, where absent values are
+/// empty. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
+pub fn label(of: Label<'_>) -> String {
+    let Label {
+        origin,
+        to_tickets,
+        user,
+        header,
+    } = of;
     let mut label = format!("{origin:x}");
+    if to_tickets {
+        label.push('+');
+    }
+    if let Some(user) = user {
+        label.push('~');
+        label.push_str(&hex::encode(user.as_str()));
+    }
     let Some(header) = header else {
         return label;
     };
@@ -187,6 +234,14 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
         Some((origin, header)) => (origin, Some(header)),
         None => (label, None),
     };
+    let (origin, user) = match origin.split_once('~') {
+        Some((origin, user)) => (origin, Some(user_of(&format!("u{user}")).ok_or(NoEntry)?)),
+        None => (origin, None),
+    };
+    let (origin, to_tickets) = match origin.strip_suffix('+') {
+        Some(origin) => (origin, true),
+        None => (origin, false),
+    };
     let origin = match origin {
         NONE => 0,
         origin => u64::from_str_radix(origin, 16).map_err(|_| NoEntry)?,
@@ -216,6 +271,10 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
                 of: types,
             }
         }
+        "u" => Audience::User {
+            user: user_of(receivers).ok_or(NoEntry)?,
+            of: types,
+        },
         "c" => {
             d = counts(receivers).ok_or(NoEntry)?.d().into();
             Audience::Types(types)
@@ -235,6 +294,8 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             name: name.into(),
             audience,
             author,
+            user,
+            to_tickets,
             discord,
             d,
         },
@@ -335,13 +396,50 @@ mod tests {
         ] {
             for (guild, subject, mentions) in [(None, None, vec![]), (Some(5), Some(6), vec![1, 2])] {
                 let header = Header::from_parts("MESSAGE_CREATE", guild, subject, mentions.into(), target);
-                let label = label(255, Some(&header));
+                let label = label(Label {
+                    origin: 255,
+                    header: Some(&header),
+                    ..Label::default()
+                });
                 let stored = read(&format!("a 0 - - {label} 14\nMESSAGE_CREATE{{}}")).unwrap();
                 assert_eq!((stored.origin, stored.entry.discord.as_deref()), (255, Some(&header)));
             }
         }
         for wrong in ["", "x", ",", ",,", ",,z", ",,nn", ",,a,", ",,h1", "x,,a", ",,u"] {
             assert!(read(&format!("a 0 - - 1/{wrong} 1\nX{{}}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn users_survive_a_round_trip() {
+        let user = UserId::new("a b~/+").unwrap();
+        let labels = [(true, Some(&user)), (false, Some(&user)), (true, None), (false, None)];
+        for (to_tickets, sender) in labels {
+            let label = label(Label {
+                origin: 255,
+                to_tickets,
+                user: sender,
+                header: None,
+            });
+            let stored = read(&format!("u 2 - {} {label} 1\nX{{}}", user_key(&user))).unwrap();
+            let website = ClientType::Website.into();
+            let of_user = Audience::User {
+                user: user.clone(),
+                of: website,
+            };
+            assert_eq!(stored.entry.audience, of_user);
+            assert_eq!((stored.origin, stored.entry.to_tickets), (255, to_tickets));
+            assert_eq!(stored.entry.user.as_ref(), sender);
+        }
+        let readdressed = read("o 1 - 4@me -~61 1\nX{}").unwrap();
+        assert_eq!((readdressed.origin, readdressed.entry.user), (0, UserId::new("a")));
+        for wrong in [
+            "u 1 - 61 1 1\nX{}",
+            "u 1 - u 1 1\nX{}",
+            "u 1 - uzz 1 1\nX{}",
+            "a 1 - - 1~ 1\nX{}",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -354,6 +452,8 @@ mod tests {
                 delivery: Delivery::All,
                 author: None,
                 require_receiver: false,
+                user: None,
+                to_tickets: false,
                 discord: Some(Arc::new(Header::of(name, d, target, None))),
                 d: d.into(),
             })

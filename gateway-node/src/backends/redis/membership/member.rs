@@ -9,7 +9,7 @@ use super::{
     op::{CHUNK, MembershipOp},
     sending::SendingReport,
 };
-use crate::backplane::{Position, report_rates::ReportRates};
+use crate::backplane::{JoiningTicket, Position, report_rates::ReportRates};
 
 /// How many guilds the first call of a leave removes: it must be cheap, since it has to come soon.
 const FIRST_LEAVE: usize = 1;
@@ -17,6 +17,7 @@ const FIRST_LEAVE: usize = 1;
 /// A session that is connected, or has not been removed from Redis yet.
 pub(in crate::backends::redis) struct Member {
     pub(in crate::backends::redis) kind: ClientType,
+    pub(in crate::backends::redis) ticket: Option<JoiningTicket>,
     /// Its latest report. A newer report replaces it, whether or not it was sent.
     pub(in crate::backends::redis) desired: Option<Desired>,
     pub(in crate::backends::redis) stored: StoredReport,
@@ -74,6 +75,7 @@ impl Member {
     pub(in crate::backends::redis) fn new(kind: ClientType) -> Self {
         Self {
             kind,
+            ticket: None,
             desired: None,
             stored: StoredReport::Report(None),
             sending: None,
@@ -124,7 +126,9 @@ impl Member {
                 self.is_leaving = true;
                 return NextOp::MembershipOp(MembershipOp::Leave(id, budget));
             }
-            (_, Actual::Gone) => return NextOp::MembershipOp(MembershipOp::JoinAgain(id, self.kind)),
+            (_, Actual::Gone) => {
+                return NextOp::MembershipOp(MembershipOp::JoinAgain(id, self.kind, self.ticket.clone()));
+            }
             (Actual::Receiver, Actual::Member) => return NextOp::MembershipOp(MembershipOp::Enter(id)),
             _ => {}
         }

@@ -14,7 +14,7 @@ use super::{
     member::{Actual, Desired, Member, NextOp},
     op::{JoinState, MembershipOp},
 };
-use crate::backplane::{JoinError, Joined, Pending, Position, ReportLimits, report_rates::ReportRates};
+use crate::backplane::{JoinError, Joined, Joining, Pending, Position, ReportLimits, report_rates::ReportRates};
 
 /// How long a session waits to become a member.
 const JOIN: Duration = Duration::from_secs(5);
@@ -75,10 +75,10 @@ impl Members {
     }
 
     /// Requests a join. The result arrives once the session is a member.
-    pub(in crate::backends::redis) fn join(&self, kind: ClientType) -> Pending<Joined, JoinError> {
+    pub(in crate::backends::redis) fn join(&self, joining: Joining) -> Pending<Joined, JoinError> {
         let (answer, answered) = oneshot::channel();
         self.state.lock().joins.push_back(JoinState {
-            kind,
+            joining,
             attempts: ID_ATTEMPTS,
             answer,
         });
@@ -370,7 +370,11 @@ pub(super) fn begin_join(state: &mut MembersState, id: SessionId, join: JoinStat
         let _ = join.answer.send(Err(JoinError::IdTaken));
         return None;
     }
-    state.sessions.insert(id, Member::new(join.kind));
+    let member = Member {
+        ticket: join.joining.ticket.clone(),
+        ..Member::new(join.joining.kind)
+    };
+    state.sessions.insert(id, member);
     Some(MembershipOp::Join(id, join))
 }
 
@@ -382,7 +386,7 @@ pub(super) fn abandon(state: &mut MembersState, op: MembershipOp) {
             let _ = join.answer.send(Err(JoinError::Unavailable));
         }
         MembershipOp::Report { id, .. } => state.advance(id, Member::lose_sight),
-        MembershipOp::JoinAgain(id, _)
+        MembershipOp::JoinAgain(id, ..)
         | MembershipOp::Enter(id)
         | MembershipOp::Leave(id, _)
         | MembershipOp::Ask(id) => state.advance(id, |_| {}),

@@ -4,9 +4,17 @@ use redis::Cmd;
 use shared::v1::ReportedGuilds;
 
 use super::op::{JoinState, MembershipOp};
-use crate::backends::redis::{
-    application::RedisApplication, connection::redis_connection::RedisConnection, log::bounds::LogBounds,
-    scripts::Script,
+use crate::{
+    backends::redis::{
+        application::RedisApplication,
+        connection::redis_connection::RedisConnection,
+        log::{
+            bounds::LogBounds,
+            wire::{self, NONE},
+        },
+        scripts::Script,
+    },
+    backplane::JoiningTicket,
 };
 
 impl MembershipOp {
@@ -20,14 +28,16 @@ impl MembershipOp {
         let call_script = |script| application.call(connection, script);
         let call_log = |script| application.call_log(connection, script);
         match self {
-            Self::Join(id, JoinState { kind, .. }) => {
+            Self::Join(id, JoinState { joining, .. }) => {
                 let mut call = call_log(Script::Join);
-                call.arg(id.get()).arg(*kind as u8).arg(0);
+                call.arg(id.get()).arg(joining.kind as u8).arg(0);
+                add_ticket(&mut call, joining.ticket.as_ref());
                 call
             }
-            Self::JoinAgain(id, kind) => {
+            Self::JoinAgain(id, kind, ticket) => {
                 let mut call = call_log(Script::Join);
                 call.arg(id.get()).arg(*kind as u8).arg(1);
+                add_ticket(&mut call, ticket.as_ref());
                 call
             }
             Self::Enter(id) => {
@@ -87,4 +97,12 @@ impl MembershipOp {
             }
         }
     }
+}
+
+/// Adds whether a session has a ticket, and the user that it names. The scripts treat both like guilds that the session
+/// watches.
+fn add_ticket(call: &mut Cmd, ticket: Option<&JoiningTicket>) {
+    let user = ticket.and_then(|ticket| ticket.user.as_ref());
+    call.arg(u8::from(ticket.is_some()))
+        .arg(user.map_or_else(|| NONE.to_owned(), wire::user_key));
 }

@@ -152,7 +152,7 @@ impl Reconciler<'_> {
         match op {
             MembershipOp::Join(..) if fields.word(0) == "taken" => return Ok(Settled::IdTaken),
             MembershipOp::Join(id, _) => return self.joined(*id, fields).map(Settled::Joined),
-            MembershipOp::JoinAgain(id, _) => {
+            MembershipOp::JoinAgain(id, ..) => {
                 if fields.word(0) == "taken" {
                     log::error!(session:% = id; "the id of a live session belongs to another session");
                 }

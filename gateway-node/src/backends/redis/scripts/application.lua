@@ -29,8 +29,10 @@
 --                      expires
 -- waiting:masks        set: the masks of those
 -- guilds               hash, by guild: the bots that reported it, each followed by a space
--- report:<session>     set: the guilds that a bot reported, or that another session watches
--- watchers:<guild>     hash, by `<kind> <owner>`: how many sessions of the owner watch it
+-- report:<session>     set: the guilds that a bot reported, or that another session watches; if it has a ticket, also
+--                      `tickets`, and the user of the ticket as `u<hex>`
+-- watchers:<guild>     hash, by `<kind> <owner>`: how many sessions of the owner watch it; also by user, and
+--                      for `tickets`
 -- values               hash: `<count> <members> <cached>` by session
 -- sums                 hash: the sums of the values, each in two halves
 -- staging              sorted set: sessions whose report is partly added or removed, by the ms at which they stop
@@ -400,19 +402,21 @@ local function reporters_of(guild, mask, author, ended, now)
 end
 
 -- Reads an entry addressed to specific sessions, or returns nil if the log does not have it. It is appended again as a
--- different entry, not as a repetition, so it has no label.
+-- different entry, not as a repetition, so its label has no origin.
 local function read_entry(offset)
   local found = redis.call('XRANGE', key('log'), offset .. '-0', offset .. '-0')
   if not found[1] then return nil end
   local head, rest = string.match(found[1][2][2], '^([^\n]*)\n(.*)$')
-  local audience, mask, author, receivers, size = string.match(head or '', '^([os]) (%d+) (%S+) (%S+) %S+ (%d+)$')
+  local audience, mask, author, receivers, label, size =
+    string.match(head or '', '^([os]) (%d+) (%S+) (%S+) (%S+) (%d+)$')
   if not audience then return nil end
   local sessions, owners, guild = string.match(receivers, '^([%d,]+)@([^@]+)@?(%d*)$')
   if not sessions then return nil end
   return {
     mask = tonumber(mask),
     author = author,
-    label = '-',
+    -- The user who sent it stays known.
+    label = '-' .. (string.match(label, '~%x+') or ''),
     sessions = ',' .. sessions .. ',',
     is_of_several_owners = string.find(owners, ',', 1, true) ~= nil,
     guild = audience == 's' and guild or nil,

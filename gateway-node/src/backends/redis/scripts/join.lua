@@ -1,6 +1,8 @@
 -- Makes a session a member, or again a member of this owner.
 --
--- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it was a member before)
+-- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it was a member before), ticket (1 if
+--       it has one), user (as in a label of
+--       publish.lua's deliveries, `-` if its ticket names none)
 --
 -- Returns { 'ok', epoch, top, counts }; or { 'taken' } if another session has the id; or { 'later' } if this one is
 -- still being removed under its node's previous name; or { 'fenced' }.
@@ -18,6 +20,8 @@ local log = open_log(run, proposed)
 if not known then
   redis.call('HSET', key('sessions'), session, kind .. ' ' .. owner)
   redis.call('SADD', key('node:' .. owner), session)
+  if ARGV[8] == '1' then watch('tickets', session, kind, owner) end
+  if ARGV[9] ~= '-' then watch(ARGV[9], session, kind, owner) end
 end
 -- The counts broadcast last, not the current ones: if the current ones change back before the next broadcast, nothing
 -- is broadcast.

@@ -35,13 +35,16 @@ pub(super) enum Script {
     DiscordExpire,
     Command,
     CommandDone,
+    TicketIssue,
+    TicketTake,
+    TicketRevoke,
 }
 
 /// The functions shared by the scripts of an application.
 const APPLICATION: &str = include_str!("application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 31] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -70,6 +73,9 @@ impl Script {
         Self::DiscordExpire,
         Self::Command,
         Self::CommandDone,
+        Self::TicketIssue,
+        Self::TicketTake,
+        Self::TicketRevoke,
     ];
 
     fn text(self) -> String {
@@ -101,6 +107,9 @@ impl Script {
             Self::DiscordExpire => include_str!("discord_expire.lua"),
             Self::Command => include_str!("command.lua"),
             Self::CommandDone => include_str!("command_done.lua"),
+            Self::TicketIssue => include_str!("ticket_issue.lua"),
+            Self::TicketTake => include_str!("ticket_take.lua"),
+            Self::TicketRevoke => include_str!("ticket_revoke.lua"),
             Self::Lease => return include_str!("lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")

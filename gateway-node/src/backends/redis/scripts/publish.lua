@@ -2,7 +2,7 @@
 --
 -- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest, most requests,
 --       whether the caller may judge by leases (1 or 0),
---       then for each event: delivery (`all`, `any` or a guild), whether it requires a live receiver (1 or 0), mask,
+--       then for each event: delivery (`all`, `any`, a guild, or `u<hex>` for a user), whether it requires a live receiver (1 or 0), mask,
 --       author, label, change of a guild, name, d
 --       request and author are `-` if there is none; n counts the publications under this fence from 1
 --
@@ -42,6 +42,11 @@ end
 
 local now = now_ms()
 
+-- Whether sessions of a ticket receive a broadcast: its label says so.
+local function is_for_tickets(event)
+  return string.find(event.label, '+', 1, true) ~= nil
+end
+
 -- A new key must fit the limit of unexpired keys. Expired keys are removed in portions, so that no call pays for all of
 -- them; they do not count, removed or not.
 if request ~= '-' then
@@ -74,6 +79,11 @@ for place = 13, #ARGV, 8 do
     local is_nobody_alive
     event.receiver, event.owner, is_nobody_alive = choose(event.mask, event.author, '-', now)
     has_receiver = event.receiver and not (is_nobody_alive and may_judge)
+  elseif string.sub(event.delivery, 1, 1) == 'u' then
+    event.user = event.delivery
+    local is_watcher_alive
+    event.is_watched, is_watcher_alive = watchers_of(event.user, event.mask, event.author, now)
+    has_receiver = is_watcher_alive or (event.is_watched and not may_judge)
   elseif event.delivery ~= 'all' then
     local is_any_alive, is_watcher_alive
     event.guild = event.delivery
@@ -83,7 +93,9 @@ for place = 13, #ARGV, 8 do
     has_receiver = is_any_alive or is_watcher_alive or (is_anyone_there and not may_judge)
   elseif event.is_receiver_required then
     local found, _, is_nobody_alive = choose(event.mask, event.author, '-', now)
-    has_receiver = found and not (is_nobody_alive and may_judge)
+    local has_ticket, is_ticket_alive = false, false
+    if is_for_tickets(event) then has_ticket, is_ticket_alive = watchers_of('tickets', event.mask, event.author, now) end
+    has_receiver = is_ticket_alive or (found and not is_nobody_alive) or ((found or has_ticket) and not may_judge)
   end
   if event.is_receiver_required and not has_receiver then return answer('no_receiver', int(#events)) end
   events[#events + 1] = event
@@ -97,6 +109,9 @@ for _, event in ipairs(events) do
   change_guild(event.change, event.name, event.d)
   if event.receiver then
     append_for_one(log, event, event.receiver, event.owner, now)
+  elseif event.user then
+    append(log, table.concat({ 'u', event.mask, event.author, event.user, event.label }, ' '), event.name, event.d, now)
+    if not event.is_watched then unheard = unheard + 1 end
   elseif event.receivers then
     append_for_guild(log, event, event.receivers, event.owners, now)
     if #event.receivers == 0 and not event.is_watched then unheard = unheard + 1 end
@@ -108,6 +123,9 @@ for _, event in ipairs(events) do
     local there = 0
     for kind = 0, 7 do
       if is_in(event.mask, kind) then there = there + redis.call('ZCARD', key('turn:' .. kind)) end
+    end
+    if there == 0 and is_for_tickets(event) then
+      there = watchers_of('tickets', event.mask, event.author, now) and 1 or 0
     end
     if there == 0 then unheard = unheard + 1 end
   end

@@ -229,6 +229,8 @@ impl DiscordTestNode {
             delivery: Delivery::All,
             author: None,
             require_receiver: false,
+            user: None,
+            to_tickets: false,
             discord: Some(Arc::new(Header::of(name, &d, target, None))),
             d: d.into(),
         };
