@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 enum Trigger {
     /// Publishes an event with this many bytes of text.
     Publishes(usize),
+    /// Issues two tickets, one after another.
+    IssuesTwoTickets,
     /// Publishes two events, one after another.
     PublishesTwice,
     /// Sends two requests with an `Idempotency-Key` each.
@@ -31,7 +33,7 @@ enum Trigger {
 /// A setting, a value that causes the refusal, the action, and the status and code of the response.
 type RefusalCase = (&'static str, u64, Trigger, u16, &'static str);
 
-const REFUSAL_CASES: [RefusalCase; 18] = [
+const REFUSAL_CASES: [RefusalCase; 19] = [
     ("cluster.event_bytes", 100, Trigger::Publishes(200), 413, "too_large"),
     ("cluster.event_bytes", 100, Trigger::PutsAGuild, 413, "too_large"),
     ("cluster.event_bytes", 100, Trigger::PutsAMember, 413, "too_large"),
@@ -76,6 +78,7 @@ const REFUSAL_CASES: [RefusalCase; 18] = [
         429,
         "too_many_idempotency_keys",
     ),
+    ("tickets.unused", 1, Trigger::IssuesTwoTickets, 429, "overloaded"),
     ("cluster.hold_bytes", 1, Trigger::PublishesAtOnce, 503, "overloaded"),
     ("limits.connections", 3, Trigger::Connects, 503, "full"),
     (
@@ -139,6 +142,16 @@ async fn refusal(node: &NodeProcess, trigger: &Trigger) -> (u16, Value) {
         Trigger::PublishesTwice => {
             publish_as(node, None, 1).await;
             publish_as(node, None, 1).await
+        }
+        Trigger::IssuesTwoTickets => {
+            let bearer = format!("Bearer {}", key("root"));
+            let issue = async || {
+                let headers = [("authorization", bearer.as_str())];
+                request(node.address(), "POST", "/api/v1/tickets", &headers, "{}").await
+            };
+            issue().await;
+            let answer = issue().await;
+            (answer.status, answer.json())
         }
         Trigger::PublishesWithTwoNames => {
             publish_as(node, Some("a"), 1).await;

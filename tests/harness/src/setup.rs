@@ -31,7 +31,7 @@ secret = "correct-horse-battery-staple-0123456789"
 [[keys]]
 id = "root"
 type = ["bot", "website", "service"]
-permissions = ["publish", "read", "admin"]
+permissions = ["publish", "read", "admin", "tickets"]
 secret = "correct-horse-battery-staple-0123456789"
 "#;
 
