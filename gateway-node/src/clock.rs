@@ -3,10 +3,16 @@
 
 use std::time::{Instant, SystemTime};
 
-/// Returns the wall clock: for the expiry of keys and certificates, and for log lines.
+/// Returns the wall clock: for the expiry of keys and certificates, for log lines, and for the times of events.
 #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock enters")]
 pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
+}
+
+/// Returns the wall clock in milliseconds since the Unix epoch.
+pub(crate) fn unix_ms() -> u64 {
+    let since = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns the monotonic clock for code without a runtime: the log's thread and the command line.

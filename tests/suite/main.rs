@@ -13,6 +13,7 @@
 mod abuse;
 mod architecture;
 mod browsers;
+mod catching_up;
 mod chaos;
 mod clients;
 mod cluster_faults;

@@ -97,15 +97,10 @@ pub trait Deliver: Send + Sync + 'static {
     /// Records accepted entries that the log has since lost.
     fn lost(&self, application: &str, entries: u64);
 
-    /// Reports a gap: accepted entries of an application can no longer be delivered on this node. Its connected
-    /// sessions have missed them and must be notified.
+    /// Reports a gap, in its place among the deliveries. Either accepted entries of an application can no longer be
+    /// delivered on this node, or entries that were delivered are no longer in the log, and the next entries were
+    /// accepted without them. The connected sessions receive nothing more and must reconnect.
     fn gap(&self, application: &Arc<str>);
-
-    /// Ends the v1 sessions of an application on this node. They received entries that are no longer in the log, and
-    /// the next entries were accepted without those, so delivering them would break the order of each sender.
-    fn diverged(&self, application: &Arc<str>) {
-        self.gap(application);
-    }
 
     /// Takes the next entry without delivering it to v1 sessions. Called in offset order among the deliveries.
     fn skip(&self, entry: Entry) {

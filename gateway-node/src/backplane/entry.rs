@@ -24,6 +24,10 @@ pub struct Entry {
     pub name: Arc<str>,
     /// Its receivers.
     pub audience: Audience,
+    /// When it was appended, in milliseconds since the Unix epoch. 0 if that is not known.
+    pub at: u64,
+    /// If the event was appended again because its receivers had ended, the offset at which it was appended first.
+    pub first: Option<u64>,
     /// The session that sent it. It never receives its own event.
     pub author: Option<SessionId>,
     /// The user who sent it, if the sender identified with a ticket that names one.
@@ -80,6 +84,17 @@ impl Entry {
     /// The size of an entry with this name and data, in bytes.
     pub const fn weight_of(name: &str, d: &str) -> usize {
         size_of::<Self>() + name.len() + d.len()
+    }
+
+    /// Whether a session that was away can receive the entry later: not an event for one session of several, and not
+    /// another append of an event.
+    pub fn can_be_missed(&self) -> bool {
+        match &self.audience {
+            Audience::Types(types) => *types != ClientTypes::NONE,
+            Audience::Reporters { .. } => self.first.is_none(),
+            Audience::User { .. } => true,
+            Audience::One { .. } => false,
+        }
     }
 
     /// Whether a session that joined at `since` receives the entry because of its type, or because the entry names it.

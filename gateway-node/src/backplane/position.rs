@@ -28,6 +28,25 @@ impl fmt::Display for Position {
     }
 }
 
+impl FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let (epoch, offset) = text.split_once('-').ok_or(NoPosition)?;
+        let position = Self {
+            epoch: epoch.parse().map_err(|_| NoPosition)?,
+            offset: offset.parse().map_err(|_| NoPosition)?,
+        };
+        // Another spelling of a position is none that a client was given.
+        (position.to_string() == text).then_some(position).ok_or(NoPosition)
+    }
+}
+
+/// The error for a text that is no position of any log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a position of a log")]
+pub struct NoPosition;
+
 impl Serialize for Position {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Position", 3)?;
@@ -66,5 +85,33 @@ impl FromStr for Epoch {
 impl Serialize for Epoch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_is_displayed() {
+        let position = Position {
+            offset: 1042,
+            epoch: Epoch::from_raw(0x00f3_a1c2_9b7d_4e55),
+        };
+        assert_eq!(position.to_string(), "00f3a1c29b7d4e55-1042");
+        assert_eq!("00f3a1c29b7d4e55-1042".parse(), Ok(position));
+        for wrong in [
+            "",
+            "-",
+            "1042",
+            "f3a1c29b7d4e55-1042",
+            "00f3a1c29b7d4e55-",
+            "00f3a1c29b7d4e55-01042",
+            "00f3a1c29b7d4e55-18446744073709551616",
+            "00f3a1c29b7d4e55-1-2",
+            "00f3a1c29b7d4exx-1",
+        ] {
+            assert_eq!(wrong.parse::<Position>(), Err(NoPosition), "{wrong}");
+        }
     }
 }

@@ -32,8 +32,12 @@ pub(crate) struct EncodedEvent {
     pub(crate) number: u64,
     /// Whether it has the guild counts, which sessions of every type can ask for.
     pub(crate) is_counts: bool,
+    /// Whether the v1 sessions of this node must not receive it: they have it, or it is not for them.
+    pub(crate) is_skipped: bool,
     text: OnceLock<Bytes>,
     zlib: OnceLock<Bytes>,
+    text_at: OnceLock<Bytes>,
+    zlib_at: OnceLock<Bytes>,
     encoded: Mutex<SmallVec<[Made; 1]>>,
     /// The zlib compression level.
     level: Level,
@@ -46,12 +50,21 @@ impl EncodedEvent {
             is_counts: &*entry.name == GuildCount::NAME,
             entry,
             number,
+            is_skipped: false,
             text: OnceLock::new(),
             zlib: OnceLock::new(),
+            text_at: OnceLock::new(),
+            zlib_at: OnceLock::new(),
             encoded: Mutex::new(SmallVec::new()),
             level,
             metrics,
         }
+    }
+
+    /// Marks it as one that the v1 sessions of this node must not receive.
+    pub(crate) fn skipped(mut self) -> Self {
+        self.is_skipped = true;
+        self
     }
 
     /// Returns its log cursor.
@@ -91,29 +104,42 @@ impl EncodedEvent {
 
     /// Returns whether all sessions of this type receive it.
     pub(crate) fn is_for_all(&self, kind: ClientType) -> bool {
-        matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
+        !self.is_skipped && matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
     }
 
-    /// Returns the frame for v1 sessions with this encoding. Server frames are unmasked, so the frame header is shared
-    /// too.
-    pub(crate) fn frame(&self, encoding: Encoding) -> &Bytes {
+    /// Returns the frame for v1 sessions with this encoding, with its position in the log if they are told. Server frames
+    /// are unmasked, so the frame header is shared too.
+    pub(crate) fn frame(&self, encoding: Encoding, has_position: bool) -> &Bytes {
+        // The counts are no event of the application.
+        let has_position = has_position && !self.is_counts;
+        let frame = match (encoding, has_position) {
+            (Encoding::Text, false) => &self.text,
+            (Encoding::Zlib, false) => &self.zlib,
+            (Encoding::Text, true) => &self.text_at,
+            (Encoding::Zlib, true) => &self.zlib_at,
+        };
+        frame.get_or_init(|| self.encode_frame(encoding, has_position))
+    }
+
+    fn encode_frame(&self, encoding: Encoding, has_position: bool) -> Bytes {
+        let Entry {
+            name,
+            user,
+            d,
+            position,
+            ..
+        } = &self.entry;
+        let position = has_position.then(|| position.to_string());
+        let payload = payload::event_with(name, position.as_deref(), user.as_ref(), d);
         match encoding {
-            Encoding::Text => self.text.get_or_init(|| {
+            Encoding::Text => {
                 self.metrics.encoded_text.inc();
-                text_frame(self.payload().as_bytes())
-            }),
-            Encoding::Zlib => self.zlib.get_or_init(|| {
+                text_frame(payload.as_bytes())
+            }
+            Encoding::Zlib => {
                 self.metrics.encoded_zlib.inc();
-                binary_frame(&deflate(self.payload().as_bytes(), self.level))
-            }),
-        }
-    }
-
-    fn payload(&self) -> String {
-        let Entry { name, user, d, .. } = &self.entry;
-        match user {
-            Some(user) => payload::event_of_user(name, user, d),
-            None => payload::event(name, d),
+                binary_frame(&deflate(payload.as_bytes(), self.level))
+            }
         }
     }
 }

@@ -29,15 +29,16 @@ pub(crate) struct DeliveryQueue {
 /// One element of the queue.
 enum QueuedItem {
     Entry(Arc<EncodedEvent>),
-    /// The following entries of this application are from the other side of a split brain.
-    Divergence(Arc<str>),
+    /// Before the next entries of this application there were others, which this node does not have, or has in another
+    /// version.
+    Gap(Arc<str>),
 }
 
 /// What a shard reads in one call.
 pub(crate) enum QueueRead {
     Entries(Vec<Arc<EncodedEvent>>),
-    /// The application whose log continues on the other side of a split brain.
-    Divergence(Arc<str>),
+    /// The application that has a gap.
+    Gap(Arc<str>),
 }
 
 struct DeliveryQueueState {
@@ -112,9 +113,9 @@ impl DeliveryQueue {
         self.wake();
     }
 
-    /// Marks that the following entries of this application are from the other side of a split brain.
-    pub(crate) fn diverge(&self, application: Arc<str>) {
-        self.lock().queue.push_back(QueuedItem::Divergence(application));
+    /// Marks that the following entries of this application do not continue those before.
+    pub(crate) fn gap(&self, application: Arc<str>) {
+        self.lock().queue.push_back(QueuedItem::Gap(application));
         self.wake();
     }
 
@@ -140,11 +141,11 @@ impl DeliveryQueue {
         let skip = usize::try_from(next - state.first).unwrap_or(usize::MAX);
         let mut items = state.queue.iter().skip(skip).take(BATCH);
         let (next_read, count) = match items.next() {
-            Some(QueuedItem::Divergence(application)) => (QueueRead::Divergence(Arc::clone(application)), 1),
+            Some(QueuedItem::Gap(application)) => (QueueRead::Gap(Arc::clone(application)), 1),
             first => {
                 let entries = first.into_iter().chain(items).map_while(|item| match item {
                     QueuedItem::Entry(entry) => Some(Arc::clone(entry)),
-                    QueuedItem::Divergence(_) => None,
+                    QueuedItem::Gap(_) => None,
                 });
                 let entries: Vec<_> = entries.collect();
                 let count = entries.len() as u64;
@@ -188,6 +189,8 @@ mod tests {
             application: "a".into(),
             name: "n".into(),
             audience: Audience::Types(ClientTypes::from(ClientType::Bot)),
+            at: 0,
+            first: None,
             author: None,
             user: None,
             to_tickets: false,
@@ -207,7 +210,7 @@ mod tests {
             Poll::Ready((QueueRead::Entries(batch), _)) => {
                 batch.iter().map(|entry| entry.entry.position.offset).collect()
             }
-            Poll::Ready((QueueRead::Divergence(application), _)) => panic!("{application} diverges"),
+            Poll::Ready((QueueRead::Gap(application), _)) => panic!("{application} has a gap"),
             Poll::Pending => Vec::new(),
         }
     }
@@ -233,15 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn every_shard_reads_a_divergence_in_order() {
+    fn every_shard_reads_a_gap_in_order() {
         let delivery_queue = DeliveryQueue::new(2, 1 << 20);
         delivery_queue.push(entry(0));
-        delivery_queue.diverge("a".into());
+        delivery_queue.gap("a".into());
         delivery_queue.push(entry(1));
         for reader in 0..2 {
             assert_eq!(read(&delivery_queue, reader), [0]);
             let next_read = delivery_queue.poll_read(reader, &mut Context::from_waker(Waker::noop()));
-            assert!(matches!(next_read, Poll::Ready((QueueRead::Divergence(_), 2))));
+            assert!(matches!(next_read, Poll::Ready((QueueRead::Gap(_), 2))));
             assert_eq!(read(&delivery_queue, reader), [1]);
         }
         let state = delivery_queue.lock();

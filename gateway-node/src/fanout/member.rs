@@ -1,6 +1,8 @@
 //! The members of subscriber groups, and the keys by which they are grouped.
 
-use shared::{client_type::ClientType, discord::Filter, session_id::SessionId, v1::Encoding};
+use std::cell::Cell;
+
+use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_id::SessionId, v1::Encoding};
 
 use tokio::time::Instant;
 
@@ -9,7 +11,7 @@ use super::{
     subscriber_groups::{GroupMember, SubscriberGroups},
 };
 use crate::{
-    backplane::Position,
+    backplane::{Audience, Entry},
     encode::{DispatchEncoder, LogCursor, WireFormat, encoded_event::EncodedEvent},
     transport::{Batch, Outbox},
 };
@@ -17,9 +19,34 @@ use crate::{
 /// A v1 session as a member of a group.
 pub(crate) struct V1Member {
     pub(crate) id: SessionId,
-    /// It receives the entries after this position.
-    pub(crate) since: Position,
+    /// It receives the entries after this cursor, whose number is 0 if that is not known. For a session that is told its
+    /// positions, deliveries move the cursor along.
+    pub(crate) since: Cell<LogCursor>,
     pub(crate) outbox: Outbox,
+    /// What the session has received by catching up.
+    pub(crate) replayed: Option<Box<Replayed>>,
+}
+
+/// The events of guilds that a bot has received by catching up. Such an event is appended again if the sessions that it
+/// was for have ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// The guilds: ascending, without duplicates.
+    pub guilds: Vec<GuildId>,
+    /// It has the events from this offset on.
+    pub from: u64,
+}
+
+impl Replayed {
+    /// Whether the session has received an entry at its first append.
+    fn has(&self, entry: &Entry) -> bool {
+        match (&entry.audience, entry.first) {
+            (Audience::Reporters { guild, .. }, Some(first)) => {
+                first >= self.from && self.guilds.binary_search(guild).is_ok()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What the members of a v1 group have in common. The client type decides which events they receive, the encoding which
@@ -32,6 +59,8 @@ pub(crate) struct V1GroupKey {
     pub(crate) counts: bool,
     /// Whether they have tickets, and so receive only some of the broadcasts.
     pub(crate) has_tickets: bool,
+    /// Whether they are told the positions of the events.
+    pub(crate) has_positions: bool,
 }
 
 /// A Discord session as a member of a group.
@@ -95,20 +124,36 @@ impl V1Member {
             // No entry lists the session of a ticket.
             key.gets(entry)
         } else {
-            entry.entry.admits(self.id, key.kind, self.since) || (key.counts && entry.is_counts)
+            entry.entry.admits(self.id, key.kind, self.since.get().position) || (key.counts && entry.is_counts)
         };
         admitted && self.deliver_addressed(entry, key, now)
     }
 
-    /// Sends the session an entry that is for it, unless it joined later or is the author. Returns whether it is sent.
+    /// Sends the session an entry that is for it, unless it joined later, is the author, or has the event already. Returns
+    /// whether it has the event now.
     pub(crate) fn deliver_addressed(&self, entry: &EncodedEvent, key: V1GroupKey, now: Instant) -> bool {
-        let is_sent = entry.entry.position.is_after(self.since) && entry.entry.author != Some(self.id);
-        if is_sent {
+        let is_received = self.is_before(entry.cursor()) && entry.entry.author != Some(self.id);
+        if is_received
+            && !self
+                .replayed
+                .as_ref()
+                .is_some_and(|replayed| replayed.has(&entry.entry))
+        {
+            let frame = entry.frame(key.encoding, key.has_positions);
             // If the outbox overflows, the connection's driver evicts the session.
-            self.outbox
-                .deliver(&Batch::from(entry.frame(key.encoding).clone()), now);
+            self.outbox.deliver(&Batch::from(frame.clone()), now);
+            if key.has_positions {
+                self.since.set(entry.cursor());
+            }
         }
-        is_sent
+        is_received
+    }
+
+    /// Whether the session joined before an entry.
+    pub(crate) fn is_before(&self, entry: LogCursor) -> bool {
+        let since = self.since.get();
+        // Entries with lower numbers may be of an epoch before that of `since`.
+        entry.number > since.number && entry.position.is_after(since.position)
     }
 }
 

@@ -37,6 +37,11 @@ struct ScopeChange {
 }
 
 impl Scopes {
+    /// Adds a session that watches these guilds, which must be ascending and without duplicates.
+    pub(crate) fn add(&mut self, session: SessionId, guilds: Vec<GuildId>) {
+        self.replace(session, guilds);
+    }
+
     /// Replaces the guilds that a session watches, which must be ascending and without duplicates, from the entries after
     /// `at` on. `reached` is the last entry that the worker has delivered. Returns the position at which the change takes
     /// effect: `at` or a later one.
@@ -47,13 +52,18 @@ impl Scopes {
         at: Position,
         reached: Option<Position>,
     ) -> Position {
-        match reached {
-            Some(reached) if self.waiting.is_empty() && reached.epoch == at.epoch && reached.offset >= at.offset => {
+        let passed = reached.filter(|reached| reached.epoch == at.epoch && reached.offset >= at.offset);
+        match passed {
+            Some(reached) if self.waiting.is_empty() => {
                 self.replace(session, guilds);
                 reached
             }
             _ => {
-                self.waiting.push_back(ScopeChange { at, session, guilds });
+                let at = passed.unwrap_or(at);
+                let is_later = |change: &ScopeChange| change.at.epoch == at.epoch && change.at.offset > at.offset;
+                let later = self.waiting.iter().rev().take_while(|change| is_later(change)).count();
+                let place = self.waiting.len() - later;
+                self.waiting.insert(place, ScopeChange { at, session, guilds });
                 at
             }
         }
@@ -182,9 +192,24 @@ mod tests {
         assert_eq!((watchers(&scopes, 5), watchers(&scopes, 6)), (vec![], vec![1]));
         assert_eq!(scopes.watch(id(2), guilds(&[6]), at(8), None), at(8));
         // Later changes do not overtake it.
-        assert_eq!(scopes.watch(id(2), guilds(&[]), at(8), Some(at(9))), at(8));
-        scopes.reach(at(9));
+        assert_eq!(scopes.watch(id(2), guilds(&[]), at(8), Some(at(9))), at(9));
+        scopes.reach(at(10));
         assert_eq!(watchers(&scopes, 6), [1]);
+    }
+
+    #[test]
+    fn changes_take_effect_in_the_order_of_their_positions() {
+        let mut scopes = Scopes::default();
+        assert_eq!(scopes.watch(id(1), guilds(&[5]), at(9), Some(at(4))), at(9));
+        assert_eq!(scopes.watch(id(2), guilds(&[5]), at(7), Some(at(4))), at(7));
+        // The worker is past the position already.
+        assert_eq!(scopes.watch(id(3), guilds(&[5]), at(3), Some(at(4))), at(4));
+        scopes.reach(at(5));
+        assert_eq!(watchers(&scopes, 5), [3]);
+        scopes.reach(at(8));
+        assert_eq!(watchers(&scopes, 5), [2, 3]);
+        scopes.reach(at(10));
+        assert_eq!(watchers(&scopes, 5), [1, 2, 3]);
     }
 
     #[test]

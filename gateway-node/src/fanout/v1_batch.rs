@@ -12,8 +12,8 @@ use super::{
     member::{V1GroupKey, V1Member},
 };
 use crate::{
-    backplane::{Epoch, Position},
-    encode::encoded_event::EncodedEvent,
+    backplane::Epoch,
+    encode::{LogCursor, encoded_event::EncodedEvent},
     transport::Batch,
 };
 
@@ -25,9 +25,9 @@ pub(crate) struct V1Batch<'a> {
     key: V1GroupKey,
     entries: SmallVec<[&'a EncodedEvent; 8]>,
     batches: SmallVec<[Batch; 2]>,
-    /// Members that joined at this position or before it receive all entries. `None` if the entries are of several
-    /// epochs.
-    first: Option<Position>,
+    /// The first entry: members that joined before it receive all entries. `None` if the entries are of several epochs.
+    first: Option<LogCursor>,
+    last: LogCursor,
     /// The sessions that sent one of the entries.
     authors: SmallVec<[SessionId; 4]>,
 }
@@ -37,20 +37,18 @@ impl<'a> V1Batch<'a> {
     pub(crate) fn new(entries: &'a [Arc<EncodedEvent>], key: V1GroupKey) -> Option<Self> {
         let entries = entries.iter().map(AsRef::as_ref);
         let entries: SmallVec<[&EncodedEvent; 8]> = entries.filter(|it| key.gets(it)).collect();
-        if entries.is_empty() {
-            return None;
-        }
         let mut authors = SmallVec::new();
         for author in entries.iter().filter_map(|it| it.entry.author) {
             if !authors.contains(&author) {
                 authors.push(author);
             }
         }
-        let first = entries.first().map(|it| it.entry.position);
+        let (first, last) = (entries.first()?.cursor(), entries.last()?.cursor());
         let is_of = |epoch: Epoch| entries.iter().all(|it| it.entry.position.epoch == epoch);
         Some(Self {
-            first: first.filter(|first| is_of(first.epoch)),
-            batches: joined(entries.iter().map(|it| it.frame(key.encoding))),
+            first: is_of(first.position.epoch).then_some(first),
+            last,
+            batches: joined(entries.iter().map(|it| it.frame(key.encoding, key.has_positions))),
             key,
             entries,
             authors,
@@ -65,11 +63,14 @@ impl GroupBatch for V1Batch<'_> {
     fn deliver_to(&self, member: &V1Member, now: Instant) -> u64 {
         let gets_all = self
             .first
-            .is_some_and(|first| first.is_after(member.since) && !self.authors.contains(&member.id));
+            .is_some_and(|first| member.is_before(first) && !self.authors.contains(&member.id));
         if gets_all {
             for batch in &self.batches {
                 // If the outbox overflows, the connection's driver evicts the session.
                 member.outbox.deliver(batch, now);
+            }
+            if self.key.has_positions {
+                member.since.set(self.last);
             }
             return self.entries.len() as u64;
         }

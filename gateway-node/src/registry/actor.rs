@@ -89,7 +89,7 @@ impl Actor for ShardActor {
                     std::future::poll_fn(|cx| inner.registry.inner.delivery_queue.poll_read(inner.index, cx)).await;
                 match read {
                     QueueRead::Entries(batch) => shard.deliver(&batch).await,
-                    QueueRead::Divergence(application) => {
+                    QueueRead::Gap(application) => {
                         let sessions = shard.sever(&application);
                         // Waits for room in the mailbox, so that every severed session gets the command.
                         let told = own.send(ShardCommand::Severed { application, sessions }).await;
@@ -125,15 +125,11 @@ impl Handler<ShardCommand> for ShardActor {
                 self.shard.inner.state.borrow_mut().end_reason = Some(end_reason);
                 self.command_one(SessionCommand::Leave(end_reason), spread, |_| true, context);
             }
-            ShardCommand::Missed {
-                application,
-                spread,
-                is_for_all,
-            } => {
+            ShardCommand::Missed { application, spread } => {
                 let is_theirs = |session: &SessionEntry| {
                     let identity = session.identity.as_ref();
                     identity.is_some_and(|identity| {
-                        identity.application == application && (is_for_all || identity.kind == SessionKind::Discord)
+                        identity.application == application && identity.kind == SessionKind::Discord
                     })
                 };
                 self.command_one(SessionCommand::Leave(EndReason::Missed), spread, is_theirs, context);

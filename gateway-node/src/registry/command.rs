@@ -116,13 +116,9 @@ pub(super) enum ShardCommand {
     End { end_reason: EndReason, spread: Duration },
     /// Tell sessions to leave whose key is no longer valid.
     RecheckKeys,
-    /// Tell sessions of this application to leave because they miss events, each at a random moment within `spread`.
-    Missed {
-        application: Arc<str>,
-        spread: Duration,
-        /// Whether this includes v1 sessions, or only Discord sessions.
-        is_for_all: bool,
-    },
+    /// Tell the Discord sessions of this application to leave because they miss events, each at a random moment within
+    /// `spread`.
+    Missed { application: Arc<str>, spread: Duration },
     /// Tell these sessions of an application to leave: they receive nothing more.
     Severed {
         application: Arc<str>,

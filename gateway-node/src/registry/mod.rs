@@ -23,7 +23,7 @@ use std::{
 
 use actix::Addr;
 use parking_lot::Mutex;
-use shared::{client_type::ClientTypes, compression::Level, session_id::SessionId};
+use shared::{compression::Level, session_id::SessionId};
 
 use self::{
     actor::ShardActor,
@@ -35,11 +35,11 @@ pub use self::{
     kind::SessionKind,
     listing::{Listed, Page},
     session_counts::{CountsSnapshot, SessionCounts},
-    session_handle::{Registration, SessionHandle, Subscription},
+    session_handle::{Registration, SessionHandle, Subscription, V1Subscription},
     shard::RegistryShard,
 };
 use crate::{
-    backplane::{Audience, Deliver, Entry, Owner, Position},
+    backplane::{Deliver, Entry, Owner, Position},
     encode::encoded_event::EncodedEvent,
     fanout::delivery_queue::DeliveryQueue,
     guilds::Guilds,
@@ -145,12 +145,18 @@ impl Registry {
         self.inner.allows_faults.store(true, Relaxed);
     }
 
-    /// Returns up to `most` entries of a log after `from` that Discord sessions may receive.
+    /// Returns up to `most` entries of a log after `from` that a session may receive later.
     ///
     /// # Errors
     /// Fails if the history of this node does not have all of them.
     pub fn read(&self, application: &Arc<str>, from: ReadFrom, most: usize) -> Result<ReplayPage, ReplayError> {
         self.inner.replay.read(application, from, most)
+    }
+
+    /// Ensures that a log has a replay buffer. If no entry has arrived on this node yet, the next one comes after
+    /// `position`.
+    pub fn begin_replay(&self, application: &Arc<str>, position: Position) {
+        self.inner.replay.begin(application, position);
     }
 
     /// Completes when any replay buffer has changed. To be called before the read whose failure is waited out.
@@ -186,8 +192,12 @@ impl Registry {
     }
 
     fn prepare(&self, entry: Entry, number: u64) -> Arc<EncodedEvent> {
+        Arc::new(self.encoded_event(entry, number))
+    }
+
+    fn encoded_event(&self, entry: Entry, number: u64) -> EncodedEvent {
         let RegistryInner { level, metrics, .. } = &*self.inner;
-        Arc::new(EncodedEvent::new(entry, number, *level, Arc::clone(metrics)))
+        EncodedEvent::new(entry, number, *level, Arc::clone(metrics))
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {
@@ -224,15 +234,14 @@ impl Deliver for Registry {
         self.inner.delivery_queue.push(event);
     }
 
-    fn skip(&self, mut entry: Entry) {
-        if entry.discord.is_some() {
-            entry.audience = Audience::Types(ClientTypes::NONE);
-            self.deliver(entry);
-        } else {
-            // No session receives it, but the following entries come after it in the log.
-            self.inner
-                .replay
-                .push(entry, |entry, number| self.prepare(entry, number));
+    fn skip(&self, entry: Entry) {
+        // Sessions that catch up may have missed it, and the following entries come after it in the log.
+        let event = self.inner.replay.push(entry, |entry, number| {
+            Arc::new(self.encoded_event(entry, number).skipped())
+        });
+        if event.entry.discord.is_some() {
+            self.inner.metrics.entries.inc();
+            self.inner.delivery_queue.push(event);
         }
     }
 
@@ -253,22 +262,14 @@ impl Deliver for Registry {
     }
 
     fn gap(&self, application: &Arc<str>) {
-        self.command(|| ShardCommand::Missed {
-            application: Arc::clone(application),
-            spread: self.inner.spread,
-            is_for_all: true,
-        });
-    }
-
-    fn diverged(&self, application: &Arc<str>) {
-        self.inner.delivery_queue.diverge(Arc::clone(application));
+        // In its place among the entries, so that no session is told a position behind the gap.
+        self.inner.delivery_queue.gap(Arc::clone(application));
     }
 
     fn rolled_back(&self, application: &Arc<str>) {
         self.command(|| ShardCommand::Missed {
             application: Arc::clone(application),
             spread: Duration::ZERO,
-            is_for_all: false,
         });
     }
 

@@ -1,6 +1,6 @@
 //! A session's registration with its shard.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_id::SessionId, v1::Encoding};
 
@@ -12,12 +12,12 @@ use crate::{
     auth::{Key, SessionTicket},
     backplane::{Owner, Position},
     encode::{DispatchEncoder, LogCursor},
-    fanout::member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, V1GroupKey, V1Member},
+    fanout::member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, Replayed, V1GroupKey, V1Member},
     transport::Outbox,
 };
 
 /// What a v1 session registers with once it has identified.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Registration {
     /// Its id.
     pub id: SessionId,
@@ -29,12 +29,25 @@ pub struct Registration {
     pub encoding: Encoding,
     /// Whether it receives the guild counts although it is no bot.
     pub counts: bool,
-    /// The guilds that it watches: ascending, without duplicates.
+    /// The guilds that it watches, or that a bot which has caught up will report: ascending, without duplicates.
     pub guilds: Vec<GuildId>,
+    /// Whether it is told the positions of its events. It receives nothing before it subscribes.
+    pub has_positions: bool,
     /// Its ticket, if it identified with one.
     pub ticket: Option<Arc<SessionTicket>>,
     /// The end of the log when it joined.
     pub since: Position,
+}
+
+/// What a v1 session that catches up subscribes with.
+#[derive(Debug, Clone)]
+pub struct V1Subscription {
+    /// What it registered with.
+    pub registration: Registration,
+    /// The cursor of the last entry that the session received or filtered out.
+    pub since: LogCursor,
+    /// What a bot has received by catching up, if it has guilds.
+    pub replayed: Option<Box<Replayed>>,
 }
 
 /// What a Discord session subscribes with.
@@ -59,8 +72,43 @@ impl SessionHandle {
         Self { shard, index }
     }
 
-    /// Registers a v1 session as a receiver.
+    /// Registers a v1 session as a receiver of the entries after `registration.since`. A session that is told its
+    /// positions receives nothing before it subscribes.
     pub fn identify(&self, registration: Registration, outbox: Outbox) {
+        self.set_identity(Identity {
+            application: Arc::clone(registration.key.application()),
+            id: registration.id,
+            kind: SessionKind::V1(registration.kind),
+            fencing_token: 0,
+            key: Arc::clone(&registration.key),
+            ticket: registration.ticket.clone(),
+        });
+        if !registration.has_positions {
+            let since = LogCursor {
+                number: 0,
+                position: registration.since,
+            };
+            self.add(registration, since, None, outbox);
+        }
+    }
+
+    /// Registers a v1 session that catches up as a receiver. Returns `false` if its shard is already past the session's
+    /// cursor: then the session has to read on first.
+    pub fn subscribe_v1(&self, subscription: V1Subscription, outbox: Outbox) -> bool {
+        let V1Subscription {
+            registration,
+            since,
+            replayed,
+        } = subscription;
+        let is_past = self.with_identity(|subscribers, _, _| subscribers.started > since.number);
+        if is_past != Some(false) {
+            return false;
+        }
+        self.add(registration, since, replayed, outbox);
+        true
+    }
+
+    fn add(&self, registration: Registration, since: LogCursor, replayed: Option<Box<Replayed>>, outbox: Outbox) {
         let Registration {
             id,
             kind,
@@ -68,44 +116,36 @@ impl SessionHandle {
             encoding,
             counts,
             guilds,
+            has_positions,
             ticket,
-            since,
+            ..
         } = registration;
-        let inner = &self.shard.inner;
-        let application = Arc::clone(key.application());
-        {
-            let mut state = inner.state.borrow_mut();
-            let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
-            let group_key = V1GroupKey {
-                kind,
-                encoding,
-                counts,
-                has_tickets: ticket.is_some(),
-            };
-            subscribers.v1.add(group_key, V1Member { id, since, outbox });
-            if !guilds.is_empty() {
-                // It receives nothing up to `since` anyway.
-                subscribers.scopes.watch(id, guilds, since, Some(since));
-            }
-        }
-        if let Some(ticket) = &ticket {
-            if let Some(user) = &ticket.rights.user {
-                let mut state = inner.state.borrow_mut();
-                let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
-                subscribers.scopes.add_user(id, user.clone());
-            }
-        } else {
-            // Sessions of a ticket never receive an event for one session of several.
-            inner.backplane.ready(&application, id);
-        }
-        self.set_identity(Identity {
-            application,
+        let group_key = V1GroupKey {
+            kind,
+            encoding,
+            counts,
+            has_tickets: ticket.is_some(),
+            has_positions,
+        };
+        let member = V1Member {
             id,
-            kind: SessionKind::V1(kind),
-            fencing_token: 0,
-            key,
-            ticket,
+            since: Cell::new(since),
+            outbox,
+            replayed,
+        };
+        let user = ticket.as_ref().and_then(|ticket| ticket.rights.user.clone());
+        self.with_identity(|subscribers, _, _| {
+            subscribers.v1.add(group_key, member);
+            // It receives nothing up to `since` anyway.
+            subscribers.scopes.add(id, guilds);
+            if let Some(user) = user {
+                subscribers.scopes.add_user(id, user);
+            }
         });
+        if ticket.is_none() {
+            // Sessions of a ticket never receive an event for one session of several.
+            self.shard.inner.backplane.ready(key.application(), id);
+        }
     }
 
     /// Replaces the guilds that a v1 session watches, which must be ascending and without duplicates, from the entries
@@ -189,6 +229,20 @@ impl SessionHandle {
                 .into_iter()
                 .flatten()
                 .max_by_key(|index| index.number)
+        })
+        .flatten()
+    }
+
+    /// Returns the log cursor of a v1 session that receives events: every entry up to there was sent to it, or is not for
+    /// it. Returns `None` if it receives nothing yet, or nothing more.
+    pub fn v1_cursor(&self) -> Option<LogCursor> {
+        self.with_identity(|subscribers, id, _| {
+            let (_, member) = subscribers.v1.get(id)?;
+            // The next entries may have been delivered to this session but not to all others.
+            [Some(member.since.get()), subscribers.finished]
+                .into_iter()
+                .flatten()
+                .max_by_key(|cursor| cursor.number)
         })
         .flatten()
     }

@@ -15,7 +15,7 @@ use crate::{
     fanout::{
         discord_batch::DiscordBatch,
         group_batch::GroupBatch,
-        member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember},
+        member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, V1Member},
         scopes::Scopes,
         subscriber_groups::{GroupMember, GroupRange, SubscriberGroups},
         v1_batch::V1Batch,
@@ -232,6 +232,9 @@ impl RegistryShard {
     }
 
     fn deliver_to_few(&self, event: &EncodedEvent) {
+        if event.is_skipped {
+            return;
+        }
         let now = Instant::now();
         let entry = &event.entry;
         let state = self.inner.state.borrow();
@@ -266,20 +269,25 @@ impl RegistryShard {
 
     /// Delivers an event of a guild to the sessions that watch it, or an event of a user to the user's sessions.
     async fn deliver_to_scope(&self, event: &EncodedEvent) {
-        let (of, guild, user) = match &event.entry.audience {
+        if event.is_skipped {
+            return;
+        }
+        let (of, guild, user, listed) = match &event.entry.audience {
             Audience::Reporters {
                 guild,
+                sessions,
                 are_watchers_included: true,
                 of,
-                ..
-            } => (*of, Some(*guild), None),
-            Audience::User { user, of } => (*of, None, Some(user)),
+            } => (*of, Some(*guild), None, &sessions[..]),
+            Audience::User { user, of } => (*of, None, Some(user), &[][..]),
             _ => return,
         };
+        // A bot that has caught up watches its guilds until its report is applied.
+        let is_listed = |member: &V1Member| !listed.is_empty() && listed.contains(&member.id);
         let deliver_to = |subscribers: &ApplicationSubscribers, ids: &[SessionId]| -> u64 {
             let now = Instant::now();
             let members = ids.iter().filter_map(|id| subscribers.v1.get(*id));
-            let members = members.filter(|(key, _)| of.contains(key.kind));
+            let members = members.filter(|(key, member)| of.contains(key.kind) && !is_listed(member));
             members
                 .map(|(key, member)| u64::from(member.deliver_addressed(event, key, now)))
                 .sum()

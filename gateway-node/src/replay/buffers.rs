@@ -80,6 +80,15 @@ impl ReplayBuffers {
         event
     }
 
+    /// Ensures that a log has a buffer. If no entry has arrived on this node yet, the next one comes after `position`.
+    pub(crate) fn begin(&self, application: &Arc<str>, position: Position) {
+        let mut state = self.lock();
+        state
+            .buffers
+            .entry(Arc::clone(application))
+            .or_insert_with(|| ReplayBuffer::begin_at(position));
+    }
+
     /// Returns up to `most` entries of a log after `from`.
     ///
     /// # Errors
@@ -180,6 +189,8 @@ mod tests {
             application: "a".into(),
             name: "X".into(),
             audience: Audience::Types(ClientTypes::NONE),
+            at: 0,
+            first: None,
             author: None,
             user: None,
             to_tickets: false,
@@ -261,6 +272,8 @@ mod tests {
                 application: Arc::clone(&name),
                 name: "GUILD_CREATE".into(),
                 audience: Audience::Types(ClientTypes::NONE),
+                at: 0,
+                first: None,
                 author: None,
                 user: None,
                 to_tickets: false,

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shared::discord::{Content, Header};
+use shared::{
+    discord::{Content, Header},
+    v1::Encoding,
+};
 
 use crate::{
-    backplane::Position,
+    backplane::{Entry, Position},
     encode::{DispatchEncoder, LogCursor, encoded_event::EncodedEvent},
 };
 
@@ -79,6 +82,21 @@ impl<'a> ReplayEntry<'a> {
     /// Returns its header, which says who receives it.
     pub fn header(self) -> Option<&'a Header> {
         self.0.entry.discord.as_deref()
+    }
+
+    /// Returns the entry itself.
+    pub(crate) const fn entry(self) -> &'a Entry {
+        &self.0.entry
+    }
+
+    /// Whether it has the guild counts.
+    pub(crate) const fn is_counts(self) -> bool {
+        self.0.is_counts
+    }
+
+    /// Returns its frame for v1 sessions with this encoding that are told their positions.
+    pub(crate) fn frame(self, encoding: Encoding) -> Bytes {
+        self.0.frame(encoding, true).clone()
     }
 
     /// Encodes it as the next dispatch of a connection.

@@ -37,6 +37,8 @@ pub struct Session<P: Protocol> {
     id: Option<SessionId>,
     /// Whether it watches guilds instead of reporting them.
     is_watching: bool,
+    /// Whether it is a bot that watches its guilds until its first report is applied.
+    watches_until_report: bool,
     /// The number of reports whose result is awaited or known, and that of the latest one that has been applied.
     reports: u64,
     reports_applied: u64,
@@ -67,6 +69,7 @@ impl<P: Protocol> Session<P> {
             ticket: None,
             id: None,
             is_watching: false,
+            watches_until_report: false,
             reports: 0,
             reports_applied: 0,
             timer: None,
@@ -184,6 +187,7 @@ impl<P: Protocol> Session<P> {
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
         self.is_watching = registration.kind != ClientType::Bot;
+        self.watches_until_report = registration.kind == ClientType::Bot && !registration.guilds.is_empty();
         self.ticket.clone_from(&registration.ticket);
         if let Some(handle) = &self.handle {
             handle.identify(registration, self.outbox.clone());
@@ -196,8 +200,9 @@ impl<P: Protocol> Session<P> {
         };
         let watched = match &report.guilds {
             ReportedGuilds::Ids(guilds) if self.is_watching => Some(guilds.clone()),
-            _ => None,
+            _ => self.watches_until_report.then(Vec::new),
         };
+        self.watches_until_report = false;
         let backplane = &self.worker.app.backplane;
         let applied = backplane.report(key.application(), id, self.namespace(key), report);
         if number == 0 && watched.is_none() {

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::{
     encode::LogCursor,
-    registry::{SessionHandle, Subscription},
+    registry::{SessionHandle, Subscription, V1Subscription},
     transport::Outbox,
 };
 
@@ -34,6 +34,18 @@ impl<'a> Cx<'a> {
     pub fn subscribe(&self, subscription: Subscription) -> bool {
         self.session
             .is_some_and(|(handle, outbox)| handle.subscribe(subscription, outbox.clone()))
+    }
+
+    /// Subscribes a v1 session that catches up. Returns `false` if its shard is already past `subscription.since`: then
+    /// the session has to read on first.
+    pub fn subscribe_v1(&self, subscription: V1Subscription) -> bool {
+        self.session
+            .is_some_and(|(handle, outbox)| handle.subscribe_v1(subscription, outbox.clone()))
+    }
+
+    /// Returns how far the shard has brought a v1 session, as [`cursor`](Self::cursor) does for a Discord session.
+    pub fn v1_cursor(&self) -> Option<LogCursor> {
+        self.session.and_then(|(handle, _)| handle.v1_cursor())
     }
 
     /// Ends the subscription. Nothing more is delivered to the session.

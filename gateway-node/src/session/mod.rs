@@ -7,6 +7,8 @@
 mod actor;
 mod cx;
 mod discord;
+mod log_reader;
+mod patience;
 mod protocol;
 #[cfg(test)]
 mod tests;

@@ -484,7 +484,7 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
         severed.send(&report).await;
         publish("announce", Delivery::All, 1).await;
         severed.settle().await;
-        node.registry.diverged(&"utilbot".into());
+        node.registry.gap(&"utilbot".into());
         // Its only receiver is chosen before the divergence is noticed.
         publish("settings", Delivery::Guild(GuildId::from_raw(1)), 6).await;
         publish("announce", Delivery::All, 2).await;

@@ -30,7 +30,7 @@ pub use refusal::{Refusal, RefusalCode};
 pub use rejection::Rejection;
 pub use report::{Report, ReportedGuilds};
 pub use rights::foreign_guilds;
-pub use scope::Scope;
+pub use scope::{Scope, is_position};
 pub use shard::Shard;
 
 /// The name of the event with which a client identifies.
@@ -43,6 +43,10 @@ pub const WATCH_GUILDS: &str = "watch_guilds";
 pub const RENEW: &str = "renew";
 /// The name of the event that announces the end of a ticket's session.
 pub const SESSION_EXPIRING: &str = "session_expiring";
+/// The name of the event that ends catching up.
+pub const CAUGHT_UP: &str = "caught_up";
+/// The name of the event that takes its place if the log no longer has everything that the client missed.
+pub const EVENTS_LOST: &str = "events_lost";
 /// The name of the answer to a packet that had its effect.
 pub const EVENT_ACCEPTED: &str = "event_accepted";
 /// The name of the answer to a packet that had no effect.
@@ -58,8 +62,8 @@ pub const RESERVED_EVENTS: [&str; 15] = [
     WATCH_GUILDS,
     RENEW,
     SESSION_EXPIRING,
-    "caught_up",
-    "events_lost",
+    CAUGHT_UP,
+    EVENTS_LOST,
     "reply",
     "reply_error",
     "reply_failed",

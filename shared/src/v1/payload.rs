@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EVENT_ACCEPTED, EVENT_REFUSED, ErrorCode, Nonce, Opcode, Refusal};
+use super::{CAUGHT_UP, EVENT_ACCEPTED, EVENT_REFUSED, EVENTS_LOST, ErrorCode, Nonce, Opcode, Refusal};
 use crate::{client_type::ClientType, problem::Problem, session_id::SessionId, user::UserId};
 
 /// The answer to a heartbeat.
 pub const HEARTBEAT_ACK: &str = r#"{"op":11}"#;
+
+/// Builds the answer to a heartbeat of a client that is told its positions.
+pub fn heartbeat_ack_at(position: &str) -> String {
+    [r#"{"op":11,"p":""#, position, r#""}"#].concat()
+}
 
 /// The suffix of the event that confirms an identify. The client's type comes before it.
 pub const CONNECT_SUCCESS_SUFFIX: &str = "_connect_success";
@@ -91,30 +96,66 @@ pub fn event(name: &str, d: &str) -> String {
     parts.concat()
 }
 
-/// Builds an event that a user has sent.
-pub fn event_of_user(name: &str, user: &UserId, d: &str) -> String {
-    let (name, user) = (quoted(name), quoted(user.as_str()));
-    let parts = [r#"{"op":0,"t":"#, &name, r#","u":"#, &user, r#","d":"#, d, "}"];
+/// Builds an event with its position in the log, if the client is told, and with the user who sent it, if one did. `d`
+/// must be JSON and is sent unchanged.
+pub fn event_with(name: &str, position: Option<&str>, user: Option<&UserId>, d: &str) -> String {
+    let position = position.map_or_else(String::new, |position| format!(r#","p":"{position}""#));
+    let user = user.map_or_else(String::new, |user| format!(r#","u":{}"#, quoted(user.as_str())));
+    let name = quoted(name);
+    let parts = [r#"{"op":0,"t":"#, &name, &position, &user, r#","d":"#, d, "}"];
     parts.concat()
 }
 
-/// Builds the answer to a successful identify: the session's id, the node's name, the heartbeat interval in
-/// milliseconds, and the milliseconds until the session ends, if it has a ticket.
-pub fn connect_success(
-    kind: ClientType,
-    id: SessionId,
-    node: &str,
-    heartbeat_ms: u64,
-    expires_in_ms: Option<u64>,
-) -> String {
-    let end = expires_in_ms.map_or_else(String::new, |ms| format!(r#","expires_in_ms":{ms}"#));
+/// Builds the event that ends catching up: the client has the `events` that it missed up to `position`.
+pub fn caught_up(position: &str, events: u64) -> String {
+    event(CAUGHT_UP, &format!(r#"{{"position":"{position}","events":{events}}}"#))
+}
+
+/// Builds the event that tells a client that what it missed after `after`, as it was sent, is not known. It receives the
+/// events after `position`.
+pub fn events_lost(after: &str, position: &str) -> String {
     event(
-        &format!("{kind}{CONNECT_SUCCESS_SUFFIX}"),
-        &format!(
-            r#"{{"id":"{id}","node":{},"heartbeat":{heartbeat_ms}{end}}}"#,
-            quoted(node)
-        ),
+        EVENTS_LOST,
+        &format!(r#"{{"after":{},"position":"{position}"}}"#, quoted(after)),
     )
+}
+
+/// What a client is told when it has identified.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectSuccess<'a> {
+    /// The client's type.
+    pub kind: ClientType,
+    /// The session's id.
+    pub id: SessionId,
+    /// The node's name.
+    pub node: &'a str,
+    /// The interval between heartbeats, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// The milliseconds until the session ends, if it has a ticket.
+    pub expires_in_ms: Option<u64>,
+    /// The end of the log, if the client is told its positions.
+    pub position: Option<&'a str>,
+}
+
+impl ConnectSuccess<'_> {
+    /// Builds the answer to a successful identify.
+    pub fn payload(&self) -> String {
+        let end = self
+            .expires_in_ms
+            .map_or_else(String::new, |ms| format!(r#","expires_in_ms":{ms}"#));
+        let position = self
+            .position
+            .map_or_else(String::new, |position| format!(r#","position":"{position}""#));
+        event(
+            &format!("{}{CONNECT_SUCCESS_SUFFIX}", self.kind),
+            &format!(
+                r#"{{"id":"{}","node":{},"heartbeat":{}{end}{position}}}"#,
+                self.id,
+                quoted(self.node),
+                self.heartbeat_ms
+            ),
+        )
+    }
 }
 
 /// The totals over all live bots of an application, which are `d` of a `GLOBAL_GUILD_COUNT`.
@@ -188,6 +229,17 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
+    fn connect_success(kind: ClientType, id: SessionId, node: &str, heartbeat_ms: u64) -> ConnectSuccess<'_> {
+        ConnectSuccess {
+            kind,
+            id,
+            node,
+            heartbeat_ms,
+            expires_in_ms: None,
+            position: None,
+        }
+    }
+
     #[test]
     fn quoted_text_is_json() {
         let texts = (0..=0x80).map(|code| format!("a{}b", char::from(code)));
@@ -205,7 +257,7 @@ mod tests {
             r#"{"op":0,"t":"announce","d":{"a": [1.0]}}"#
         );
         assert_eq!(
-            connect_success(ClientType::Bot, SessionId::from_raw(42), "node \"a\"", 60_000, None),
+            connect_success(ClientType::Bot, SessionId::from_raw(42), "node \"a\"", 60_000).payload(),
             r#"{"op":0,"t":"bot_connect_success","d":{"id":"42","node":"node \"a\"","heartbeat":60000}}"#
         );
         assert_eq!(
@@ -226,12 +278,50 @@ mod tests {
     #[test]
     fn a_session_of_a_ticket_knows_its_end_and_its_user_is_shown() {
         assert_eq!(
-            connect_success(ClientType::Website, SessionId::from_raw(4), "a", 1000, Some(3_600_000)),
+            ConnectSuccess {
+                expires_in_ms: Some(3_600_000),
+                ..connect_success(ClientType::Website, SessionId::from_raw(4), "a", 1000)
+            }
+            .payload(),
             r#"{"op":0,"t":"website_connect_success","d":{"id":"4","node":"a","heartbeat":1000,"expires_in_ms":3600000}}"#
         );
         assert_eq!(
-            event_of_user("chat", &UserId::new("a\"b").unwrap(), "{}"),
+            event_with("chat", None, UserId::new("a\"b").as_ref(), "{}"),
             r#"{"op":0,"t":"chat","u":"a\"b","d":{}}"#
+        );
+    }
+
+    #[test]
+    fn positions_are_beside_the_data() {
+        let position = "00f3a1c29b7d4e55-1042";
+        assert_eq!(
+            ConnectSuccess {
+                position: Some(position),
+                ..connect_success(ClientType::Service, SessionId::from_raw(4), "a", 1000)
+            }
+            .payload(),
+            concat!(
+                r#"{"op":0,"t":"service_connect_success","#,
+                r#""d":{"id":"4","node":"a","heartbeat":1000,"position":"00f3a1c29b7d4e55-1042"}}"#
+            )
+        );
+        assert_eq!(heartbeat_ack_at(position), r#"{"op":11,"p":"00f3a1c29b7d4e55-1042"}"#);
+        assert_eq!(
+            event_with("a", Some(position), None, "{}"),
+            r#"{"op":0,"t":"a","p":"00f3a1c29b7d4e55-1042","d":{}}"#
+        );
+        assert_eq!(
+            event_with("a", Some(position), UserId::new("7").as_ref(), "{}"),
+            r#"{"op":0,"t":"a","p":"00f3a1c29b7d4e55-1042","u":"7","d":{}}"#
+        );
+        assert_eq!(event_with("a", None, None, "{}"), event("a", "{}"));
+        assert_eq!(
+            caught_up(position, 3),
+            r#"{"op":0,"t":"caught_up","d":{"position":"00f3a1c29b7d4e55-1042","events":3}}"#
+        );
+        assert_eq!(
+            events_lost("x-1", position),
+            r#"{"op":0,"t":"events_lost","d":{"after":"x-1","position":"00f3a1c29b7d4e55-1042"}}"#
         );
     }
 
@@ -323,7 +413,7 @@ mod tests {
         #[test]
         fn a_connection_success_reads_back(id: u64, node: String, ms: u64) {
             for kind in ClientType::ALL {
-                let read = parsed(&connect_success(kind, SessionId::from_raw(id), &node, ms, None));
+                let read = parsed(&connect_success(kind, SessionId::from_raw(id), &node, ms).payload());
                 let d = json!({"id": id.to_string(), "node": node, "heartbeat": ms});
                 prop_assert_eq!(read, json!({"op": 0, "t": format!("{kind}_connect_success"), "d": d}));
             }

@@ -1,11 +1,12 @@
-//! The scope of a session: which guilds it watches or reports, and whether it receives the global guild count.
+//! The scope of a session: which guilds it watches or reports, whether it receives the global guild count, and from where
+//! it catches up.
 
 use serde_json::value::RawValue;
 
 use super::{Rejection, Report, ReportedGuilds, WATCH_GUILDS, guild_ids::guild_ids};
 use crate::{
     client_type::ClientType,
-    fields::fields,
+    fields::{fields, string},
     guild::GuildId,
     problem::{Problem, ProblemKind},
     routing::shape_of_data,
@@ -13,6 +14,9 @@ use crate::{
 
 /// The text of the problem with a list of guilds that is no array.
 const NO_ARRAY: &str = "Guilds must be an array of ids.";
+
+/// The most characters of a position.
+const POSITION_CHARS: usize = 64;
 
 /// What a client asks for in its identify, besides its type and key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,15 +27,25 @@ pub struct Scope {
     pub report: Option<Report>,
     /// Whether a website or service receives `GLOBAL_GUILD_COUNT`.
     pub counts: bool,
+    /// Whether the client is told the positions of what it receives.
+    pub positions: bool,
+    /// The position from which the client catches up, as sent. The log may not have it. Implies `positions`.
+    pub after: Option<Box<str>>,
 }
 
 impl Scope {
     /// Parses the fields of an identify of a client of this type, with at most `limit` guilds. Records every problem in
     /// the order of the fields.
     pub(super) fn parse(d: &RawValue, kind: &str, limit: usize, problems: &mut Vec<Problem>) -> Self {
-        let Some([guilds, members, cached, counts]) =
-            fields(d.get(), ["guilds", "guildMembers", "cachedGuildMembers", "counts"])
-        else {
+        let names = [
+            "guilds",
+            "guildMembers",
+            "cachedGuildMembers",
+            "positions",
+            "after",
+            "counts",
+        ];
+        let Some([guilds, members, cached, positions, after, counts]) = fields(d.get(), names) else {
             return Self::default();
         };
         let is_bot = kind == ClientType::Bot.as_str();
@@ -44,24 +58,48 @@ impl Scope {
                 ..Report::of_members(members, cached, problems)
             });
         }
-        let counts = match counts.map(RawValue::get) {
-            None | Some("false") => false,
-            Some("true") if !is_bot => true,
-            Some("true") => {
-                problems.push(Problem::absent("Bots always receive the counts.").of_kind(ProblemKind::NotAllowed));
-                false
-            }
-            Some(_) => {
-                problems.extend(counts.map(|counts| Problem::with("Counts must be true or false.", counts)));
-                false
-            }
-        };
+        let positions = flag(positions, "Positions must be true or false.", problems);
+        let after = after.and_then(|after| position(after, problems));
+        let mut counts = flag(counts, "Counts must be true or false.", problems);
+        if counts && is_bot {
+            problems.push(Problem::absent("Bots always receive the counts.").of_kind(ProblemKind::NotAllowed));
+            counts = false;
+        }
         Self {
             guilds: guilds.filter(|_| !is_bot),
             report,
             counts,
+            positions: positions || after.is_some(),
+            after,
         }
     }
+}
+
+/// Parses a field that is `true` or `false`, which it is if it is absent. Records `error` if it is anything else.
+fn flag(value: Option<&RawValue>, error: &'static str, problems: &mut Vec<Problem>) -> bool {
+    match value.map(RawValue::get) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            problems.extend(value.map(|value| Problem::with(error, value)));
+            false
+        }
+    }
+}
+
+/// Returns a position that has the right shape. Records the problem with any other.
+fn position(value: &RawValue, problems: &mut Vec<Problem>) -> Option<Box<str>> {
+    let text = string(value).filter(|text| is_position(text));
+    if text.is_none() {
+        problems.push(Problem::with("After must be a position.", value));
+    }
+    text.map(Into::into)
+}
+
+/// Whether `text` has the shape of a position: 1 to 64 characters `0-9 a-z -`. The log may not have it.
+pub fn is_position(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || byte == b'-';
+    (1..=POSITION_CHARS).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 /// Parses `d` of a `watch_guilds` from a client of the type `sender`, with at most `limit` guilds. Returns the guilds in
@@ -132,7 +170,7 @@ mod tests {
         let watching = Scope {
             guilds: Some(ids(&[2, 7])),
             counts: true,
-            report: None,
+            ..Scope::default()
         };
         let d = r#"{"guilds":["7",2,"07"],"counts":true,"guildMembers":"ignored"}"#;
         assert_eq!(parse("website", d), (watching, vec![]));
@@ -175,6 +213,15 @@ mod tests {
             ),
             (
                 "bot",
+                r#"{"positions":"yes","after":"A-1","counts":true}"#,
+                &[
+                    ("Positions must be true or false.", "\"yes\""),
+                    ("After must be a position.", "\"A-1\""),
+                    ("Bots always receive the counts.", "null"),
+                ],
+            ),
+            (
+                "bot",
                 r#"{"counts":true}"#,
                 &[("Bots always receive the counts.", "null")],
             ),
@@ -192,6 +239,33 @@ mod tests {
         ];
         for (kind, d, expected) in rows {
             assert_eq!(parse(kind, d).1, own(expected), "{kind} {d}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_catches_up_is_told_its_positions() {
+        let positions = |d: &str| {
+            let (scope, problems) = parse("website", d);
+            assert_eq!(problems, vec![], "{d}");
+            (scope.positions, scope.after)
+        };
+        assert_eq!(positions(r#"{"positions":true}"#), (true, None));
+        assert_eq!(positions(r#"{"positions":false}"#), (false, None));
+        let after = "00f3a1c29b7d4e55-1042";
+        let both = format!(r#"{{"positions":false,"after":"{after}"}}"#);
+        assert_eq!(positions(&both), (true, Some(after.into())));
+        let longest = "z".repeat(64);
+        let d = format!(r#"{{"after":"{longest}"}}"#);
+        assert_eq!(positions(&d), (true, Some(longest.as_str().into())));
+    }
+
+    #[test]
+    fn a_position_of_another_shape_is_a_problem() {
+        let too_long = format!("\"{}\"", "z".repeat(65));
+        for after in ["null", "1", "\"\"", "\"a_b\"", "\"é\"", "[]", &too_long] {
+            let (scope, problems) = parse("website", &format!(r#"{{"after":{after}}}"#));
+            assert_eq!(problems, own(&[("After must be a position.", after)]));
+            assert_eq!(scope, Scope::default());
         }
     }
 

@@ -73,6 +73,8 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
         discord,
         user,
         to_tickets,
+        at,
+        first,
         d,
         ..
     } = &stored.entry;
@@ -99,8 +101,9 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
         header: discord.as_deref(),
     });
     let position = format!("{} {}", position.epoch, position.offset);
+    let first = first.map_or_else(String::new, |first| format!(" {first}"));
     format!(
-        "{position}\n{letter} {types} {author} {receivers} {label} {}\n{name}{d}",
+        "{position}\n{letter} {types} {author} {receivers} {label} {} {at}{first}\n{name}{d}",
         name.len()
     )
     .into_bytes()

@@ -80,8 +80,8 @@ pub struct V1Client {
     socket: WebSocketStream<Box<dyn ByteStream>>,
     encoding: PacketEncoding,
     wait: Duration,
-    /// Whether a packet with a nonce was sent, so that payloads may have one.
-    has_sent_nonce: bool,
+    /// The fields that payloads may have because the client asked for them.
+    asked: AskedFields,
 }
 
 impl V1Client {
@@ -127,7 +127,7 @@ impl V1Client {
             socket,
             encoding,
             wait: WAIT,
-            has_sent_nonce: false,
+            asked: AskedFields::default(),
         })
     }
 
@@ -186,7 +186,7 @@ impl V1Client {
 
     /// Sends a payload in the client's encoding.
     pub async fn send(&mut self, payload: &Value) {
-        self.has_sent_nonce |= payload.get("n").is_some();
+        self.asked.add(payload);
         self.send_json(&payload.to_string()).await;
     }
 
@@ -201,7 +201,7 @@ impl V1Client {
     /// Sends several payloads in one write.
     pub async fn send_at_once(&mut self, payloads: &[Value]) {
         for payload in payloads {
-            self.has_sent_nonce |= payload.get("n").is_some();
+            self.asked.add(payload);
             let text = payload.to_string();
             let message = match self.encoding {
                 PacketEncoding::Plain => Message::text(text),
@@ -271,7 +271,7 @@ impl V1Client {
     /// Returns the next payload.
     pub async fn next(&mut self) -> Value {
         match self.next_text().await {
-            Ok(text) => well_formed(&text, self.has_sent_nonce),
+            Ok(text) => well_formed(&text, self.asked),
             Err(code) => panic!("closed with {code:?}, a payload was expected"),
         }
     }
@@ -337,14 +337,35 @@ impl V1Client {
     }
 }
 
+/// The fields that a client has asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct AskedFields {
+    nonce: bool,
+    position: bool,
+}
+
+impl AskedFields {
+    /// Adds those that a packet of the client asks for.
+    fn add(&mut self, packet: &Value) {
+        self.nonce |= packet.get("n").is_some();
+        let d = &packet["d"];
+        self.position |= packet["t"] == "identify" && (d["positions"] == true || d.get("after").is_some());
+    }
+}
+
 /// Parses a payload and asserts that it has an opcode, no unknown field, and no field that is `null`. It may have a nonce
-/// only if the client has sent one.
-fn well_formed(text: &str, may_have_nonce: bool) -> Value {
+/// or a position only if the client has asked for one.
+fn well_formed(text: &str, asked: AskedFields) -> Value {
     let payload: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let fields = payload.as_object().unwrap_or_else(|| panic!("not an object: {text}"));
     assert!(payload["op"].is_i64(), "no opcode: {text}");
     for (name, value) in fields {
-        let is_known = ["op", "d", "e", "t", "m"].contains(&name.as_str()) || (may_have_nonce && name == "n");
+        let is_known = match name.as_str() {
+            "op" | "d" | "e" | "t" | "m" => true,
+            "n" => asked.nonce,
+            "p" => asked.position,
+            _ => false,
+        };
         assert!(is_known, "{name} in {text}");
         assert!(!value.is_null(), "{name} in {text}");
     }

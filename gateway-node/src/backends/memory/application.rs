@@ -18,13 +18,14 @@ use super::{
     requests::Requests,
     rotation::Rotation,
     scopes::ScopeCounts,
-    waiting::{Arrival, Waiting, WaitingLimits},
+    waiting::{Arrival, Waiting, WaitingEvent, WaitingLimits},
 };
 use crate::backplane::{
     Audience, Entry, Epoch, Joined, Joining, JoiningTicket, Position, Publication, PublishError, ReportLimits,
     report_changes::{ReportChanges, guilds},
     report_rates::ReportRates,
 };
+use crate::clock;
 
 pub(super) struct MemoryApplication {
     pub(super) name: Arc<str>,
@@ -161,7 +162,7 @@ impl MemoryApplication {
     }
 
     /// Appends events addressed to one session.
-    fn entries_for(&mut self, id: SessionId, events: Vec<Publication>, epoch: Epoch) -> Vec<Entry> {
+    fn entries_for(&mut self, id: SessionId, events: Vec<WaitingEvent>, epoch: Epoch) -> Vec<Entry> {
         let audience = |event: &Publication| match &event.delivery {
             Delivery::Guild(guild) => Audience::Reporters {
                 guild: *guild,
@@ -174,9 +175,9 @@ impl MemoryApplication {
                 of: event.receivers,
             },
         };
-        let entry = |event: Publication| {
+        let entry = |WaitingEvent { event, first }: WaitingEvent| {
             let audience = audience(&event);
-            self.entry(event, audience, epoch)
+            self.entry(event, audience, Some(first), epoch)
         };
         events.into_iter().map(entry).collect()
     }
@@ -210,6 +211,7 @@ impl MemoryApplication {
             discord: None,
             d: Arc::clone(&entry.d),
         };
+        let first = entry.first.unwrap_or(entry.position.offset);
         match self.audience(&event) {
             // Those that watch the guild have it already.
             Some(Audience::Reporters {
@@ -221,19 +223,23 @@ impl MemoryApplication {
                     are_watchers_included: false,
                     of,
                 };
-                return (Some(self.entry(event, audience, entry.position.epoch)), Vec::new());
+                let again = self.entry(event, audience, Some(first), entry.position.epoch);
+                return (Some(again), Vec::new());
             }
             Some(Audience::Reporters { .. }) | None => {}
-            Some(audience) => return (Some(self.entry(event, audience, entry.position.epoch)), Vec::new()),
+            Some(audience) => {
+                let again = self.entry(event, audience, Some(first), entry.position.epoch);
+                return (Some(again), Vec::new());
+            }
         }
-        let gone = self.unreceived.push(event, limits, now);
-        (None, gone.into_iter().map(|event| event.name).collect())
+        let gone = self.unreceived.push(WaitingEvent { event, first }, limits, now);
+        (None, gone.into_iter().map(|it| it.event.name).collect())
     }
 
     /// Drops the events that have waited too long for a session, and returns their names.
     pub(super) fn expire(&mut self, limits: WaitingLimits, now: Instant) -> Vec<Arc<str>> {
         let gone = self.unreceived.expire(limits.age, now);
-        gone.into_iter().map(|event| event.name).collect()
+        gone.into_iter().map(|it| it.event.name).collect()
     }
 
     pub(super) fn leave(&mut self, id: SessionId) {
@@ -401,7 +407,7 @@ impl MemoryApplication {
             discord: None,
             d: counts.d().into(),
         };
-        Some(self.entry(publication, Audience::Types(ClientType::Bot.into()), epoch))
+        Some(self.entry(publication, Audience::Types(ClientType::Bot.into()), None, epoch))
     }
 
     /// Appends all of the events or none. Also returns the names of the events that have become undeliverable, because
@@ -440,12 +446,15 @@ impl MemoryApplication {
         for (event, audience) in events.into_iter().zip(audiences) {
             if audience.is_none() && event.delivery == Delivery::Any {
                 // Discord sessions receive the entry itself.
-                let waiting = Publication {
-                    discord: None,
-                    ..event.clone()
+                let waiting = WaitingEvent {
+                    event: Publication {
+                        discord: None,
+                        ..event.clone()
+                    },
+                    first: self.top + 1,
                 };
                 let undeliverable = self.unreceived.push(waiting, limits, Instant::now());
-                gone.extend(undeliverable.into_iter().map(|event| event.name));
+                gone.extend(undeliverable.into_iter().map(|it| it.event.name));
             }
             let audience = audience.unwrap_or_else(|| match &event.delivery {
                 Delivery::Guild(guild) => Audience::Reporters {
@@ -456,7 +465,7 @@ impl MemoryApplication {
                 },
                 Delivery::All | Delivery::Any | Delivery::User(_) => Audience::Types(ClientTypes::NONE),
             });
-            entries.push(self.entry(event, audience, epoch));
+            entries.push(self.entry(event, audience, None, epoch));
         }
         Ok((entries, gone))
     }
@@ -546,7 +555,8 @@ impl MemoryApplication {
         self.members.get(&id).is_some_and(|member| kinds.contains(member.kind))
     }
 
-    fn entry(&mut self, event: Publication, audience: Audience, epoch: Epoch) -> Entry {
+    /// Appends an event. `first` is the offset at which it was appended first, if this is a later time.
+    fn entry(&mut self, event: Publication, audience: Audience, first: Option<u64>, epoch: Epoch) -> Entry {
         self.top += 1;
         Entry {
             position: Position {
@@ -556,6 +566,8 @@ impl MemoryApplication {
             application: Arc::clone(&self.name),
             name: event.name,
             audience,
+            at: clock::unix_ms(),
+            first,
             author: event.author,
             user: event.user,
             to_tickets: event.to_tickets,

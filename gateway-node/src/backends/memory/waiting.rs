@@ -8,10 +8,18 @@ use tokio::time::Instant;
 
 use crate::backplane::{Entry, Publication};
 
+/// An event that waits for a session.
+#[derive(Debug, Clone)]
+pub(super) struct WaitingEvent {
+    pub(super) event: Publication,
+    /// The offset at which it was appended first.
+    pub(super) first: u64,
+}
+
 /// The waiting events of one application, oldest first.
 #[derive(Default)]
 pub(super) struct Waiting {
-    events: VecDeque<(Instant, Publication)>,
+    events: VecDeque<(Instant, WaitingEvent)>,
     /// Their total size.
     bytes: usize,
 }
@@ -39,7 +47,7 @@ impl Waiting {
     }
 
     /// Adds an event. Returns the events removed because they expired or exceed the size limit.
-    pub(super) fn push(&mut self, event: Publication, limits: WaitingLimits, now: Instant) -> Vec<Publication> {
+    pub(super) fn push(&mut self, event: WaitingEvent, limits: WaitingLimits, now: Instant) -> Vec<WaitingEvent> {
         self.bytes += weight(&event);
         self.events.push_back((now, event));
         let mut gone = self.expire(limits.age, now);
@@ -51,7 +59,7 @@ impl Waiting {
     }
 
     /// Removes and returns the events that have waited too long.
-    pub(super) fn expire(&mut self, age: Duration, now: Instant) -> Vec<Publication> {
+    pub(super) fn expire(&mut self, age: Duration, now: Instant) -> Vec<WaitingEvent> {
         let mut gone = Vec::new();
         while self
             .events
@@ -64,8 +72,8 @@ impl Waiting {
     }
 
     /// Removes and returns the events that a session may receive, oldest first.
-    pub(super) fn take_for(&mut self, arrival: &Arrival) -> Vec<Publication> {
-        let is_for = |event: &Publication| {
+    pub(super) fn take_for(&mut self, arrival: &Arrival) -> Vec<WaitingEvent> {
+        let is_for = |WaitingEvent { event, .. }: &WaitingEvent| {
             let is_of_delivery = match &event.delivery {
                 Delivery::Guild(guild) => arrival.guilds.is_some_and(|guilds| guilds.contains(guild)),
                 Delivery::Any => arrival.guilds.is_none(),
@@ -81,14 +89,14 @@ impl Waiting {
         taken.into_iter().map(|(_, event)| event).collect()
     }
 
-    fn pop_front(&mut self) -> Option<Publication> {
+    fn pop_front(&mut self) -> Option<WaitingEvent> {
         let (_, event) = self.events.pop_front()?;
         self.bytes -= weight(&event);
         Some(event)
     }
 }
 
-fn weight(event: &Publication) -> usize {
+fn weight(WaitingEvent { event, .. }: &WaitingEvent) -> usize {
     Entry::weight_of(&event.name, &event.d)
 }
 
@@ -101,8 +109,8 @@ mod tests {
         bytes: 1000,
     };
 
-    fn event(delivery: Delivery, name: &str) -> Publication {
-        Publication {
+    fn event(delivery: Delivery, name: &str) -> WaitingEvent {
+        let event = Publication {
             name: name.into(),
             receivers: ClientType::Bot.into(),
             delivery,
@@ -112,11 +120,12 @@ mod tests {
             to_tickets: false,
             discord: None,
             d: "{}".into(),
-        }
+        };
+        WaitingEvent { event, first: 1 }
     }
 
-    fn names(events: &[Publication]) -> Vec<&str> {
-        events.iter().map(|event| &*event.name).collect()
+    fn names(events: &[WaitingEvent]) -> Vec<&str> {
+        events.iter().map(|waiting| &*waiting.event.name).collect()
     }
 
     #[test]

@@ -7,8 +7,6 @@ use shared::discord::{Filter, Identify, Resume, Version};
 use super::{
     bot_state::{self, BotState, BotStateError},
     identify::{self, Authenticated, DiscordIdentifyError},
-    log_reader,
-    patience::Patience,
     private_dispatch::{self, Make, Plan, PrivateDispatch},
     resume,
 };
@@ -16,7 +14,7 @@ use crate::{
     backplane::{Position, Unavailable},
     replay::{ReadFrom, ReplayPage},
     resume::{OpenedSession, PresencePublisher, PrivateBody, PrivateWrite, ReadError, ResumedSession},
-    session::{Actions, CallContext},
+    session::{Actions, CallContext, log_reader, patience::Patience},
 };
 
 /// The actions of a Discord session.

@@ -1,10 +1,9 @@
 //! Queries of the guilds that the node knows.
 
-use super::patience::Patience;
 use crate::{
     backplane::{Position, Unavailable},
     guilds::Guilds,
-    session::CallContext,
+    session::{CallContext, patience::Patience},
 };
 
 /// Calls `query` with the guilds of an application, once the node has reached `since` and knows them.

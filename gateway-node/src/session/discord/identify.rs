@@ -10,13 +10,13 @@ use shared::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{bot_state::BotStateError, guild_query::guilds, patience::Patience};
+use super::{bot_state::BotStateError, guild_query::guilds};
 use crate::{
     applications::Application,
     auth::{Key, Refused},
     backplane::{JoinError, Unavailable},
     resume::{OpenedSession, PresenceChange, PresencePayload, Record, StartLimits},
-    session::CallContext,
+    session::{CallContext, patience::Patience},
 };
 
 /// A session, with the key and the application that it belongs to.

@@ -11,11 +11,9 @@ mod endings;
 mod guild_query;
 mod identify;
 mod live;
-mod log_reader;
 mod member_lists;
 #[cfg(test)]
 mod model_tests;
-mod patience;
 mod payloads;
 mod presences;
 mod private_dispatch;

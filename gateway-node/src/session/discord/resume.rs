@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use shared::{discord::Resume, session_id::SessionId};
 
-use super::{
-    identify::{Authenticated, DiscordIdentifyError, authenticate, unavailable},
-    patience::Patience,
-};
+use super::identify::{Authenticated, DiscordIdentifyError, authenticate, unavailable};
 use crate::{
     resume::{ResumeError, ResumeParams, ResumedSession},
-    session::CallContext,
+    session::{CallContext, patience::Patience},
 };
 
 /// Resumes a session, and takes it over from the connection that has it.

@@ -11,7 +11,7 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{V1, V1Actions, V1Phase, answers::Answers, call::V1Call};
+use super::{V1, V1Actions, V1Phase, answers::Answers};
 use crate::{
     backplane::{Position, PublishError, Unavailable},
     session::Action,
@@ -24,18 +24,17 @@ const UNANSWERED_PAUSE: Duration = Duration::from_millis(100);
 impl V1 {
     /// Replaces what the session reports or watches.
     pub(super) fn report(&mut self, report: Report, nonce: Option<Nonce>, now: Instant) -> V1Actions {
-        let number = nonce.map_or(0, |nonce| self.answers().expect(nonce));
-        let mut actions = smallvec![Action::Count, self.report_action(report, number)];
+        let number = match nonce {
+            Some(nonce) if self.is_report_awaited() => {
+                return self.refuse(nonce, RefusalCode::Overloaded.into(), now);
+            }
+            Some(nonce) => self.answers().expect(nonce),
+            None => 0,
+        };
+        let mut actions: V1Actions = smallvec![Action::Count];
+        actions.extend(self.report_action(report, number));
         self.slow_down(&mut actions, now);
         actions
-    }
-
-    pub(super) fn report_action(&self, report: Report, number: u64) -> Action<V1Call> {
-        Action::Report {
-            report,
-            number,
-            patience: self.settings.report_patience,
-        }
     }
 
     pub(super) fn answers(&mut self) -> &mut Answers {

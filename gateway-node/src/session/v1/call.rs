@@ -12,13 +12,28 @@ use super::{
     identify_error::V1IdentifyError,
     ticket::{self, TakenTicket},
 };
-use crate::{auth::SessionTicket, session::CallContext};
+use crate::{
+    auth::SessionTicket,
+    backplane::Position,
+    replay::{ReadFrom, ReplayPage},
+    resume::ReadError,
+    session::{CallContext, log_reader},
+};
 
 /// What a version 1 session waits for.
 #[derive(Debug)]
 pub enum V1Call {
     /// The session identifies.
     Join(JoinRequest),
+    /// The session reads on in the log of its application.
+    Read {
+        /// The application.
+        application: Arc<str>,
+        /// Where it reads on.
+        from: ReadFrom,
+        /// Where the session joined. The log reaches that far.
+        since: Position,
+    },
     /// The session of a ticket presents a new one.
     Renew {
         /// The new ticket, as sent.
@@ -31,10 +46,11 @@ pub enum V1Call {
 }
 
 /// What comes of a [`V1Call`].
-#[derive(Debug)]
 pub enum V1CallResult {
     /// The session has joined, or not.
     Joined(Result<Identified, V1IdentifyError>),
+    /// The entries that were read, or why none could be.
+    Read(Result<ReplayPage, ReadError>),
     /// The new ticket is taken, or not valid.
     Renewed {
         /// The new ticket.
@@ -63,6 +79,14 @@ pub(super) async fn run(call: V1Call, cx: CallContext) -> V1CallResult {
                 count(result.is_ok());
             }
             V1CallResult::Joined(result)
+        }
+        V1Call::Read {
+            application,
+            from,
+            since,
+        } => {
+            cx.worker.app.registry.begin_replay(&application, since);
+            V1CallResult::Read(log_reader::read(&application, from, Some(since), &cx).await)
         }
         V1Call::Renew {
             ticket: presented,

@@ -5,13 +5,23 @@ use std::sync::Arc;
 use shared::{
     client_type::ClientType,
     close::Close,
-    v1::{ErrorCode, Rejection, Scope, payload},
+    v1::{
+        ErrorCode, Rejection, Scope,
+        payload::{self, ConnectSuccess},
+    },
 };
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{V1, V1Actions, V1Phase, identify::Identified, identify_error::V1IdentifyError, ticket::TicketState};
-use crate::{backplane::JoinError, registry::Registration, session::Action};
+use super::{
+    V1, V1Actions, V1Phase, catching_up::CatchingUp, identify::Identified, identify_error::V1IdentifyError,
+    ticket::TicketState,
+};
+use crate::{
+    backplane::{JoinError, report_changes::guilds as guilds_of},
+    registry::Registration,
+    session::Action,
+};
 
 impl V1 {
     /// Registers the session that has joined, or ends one that has not.
@@ -31,30 +41,51 @@ impl V1 {
                     guilds,
                     report,
                     counts: wants_counts,
+                    positions,
+                    after,
                 } = scope;
                 self.phase = V1Phase::Identified(kind);
                 let interval = self.settings.heartbeat_ms();
                 self.ticket = ticket.map(|taken| Box::new(TicketState::new(taken, now)));
                 let left = self.ticket.as_ref().map(|it| it.left_ms(now));
-                let mut actions =
-                    smallvec![self.send(&payload::connect_success(kind, id, &self.settings.node, interval, left))];
+                let position = positions.then(|| since.to_string());
+                let success = ConnectSuccess {
+                    kind,
+                    id,
+                    node: &self.settings.node,
+                    heartbeat_ms: interval,
+                    expires_in_ms: left,
+                    position: position.as_deref(),
+                };
+                let mut actions = smallvec![self.send(&success.payload())];
                 if kind == ClientType::Bot || wants_counts {
                     actions.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
                 }
-                // After the connect success and in the same turn, so that no event overtakes it.
-                actions.push(Action::Register(Box::new(Registration {
+                let of_report = report
+                    .as_ref()
+                    .filter(|_| positions)
+                    .map(|report| guilds_of(report).to_vec());
+                let registration = Registration {
                     id,
                     kind,
                     key,
                     encoding: self.encoding,
                     counts: wants_counts,
-                    guilds: guilds.unwrap_or_default(),
+                    guilds: guilds.or(of_report).unwrap_or_default(),
+                    has_positions: positions,
                     ticket: self.ticket.as_ref().map(|it| Arc::clone(&it.ticket)),
                     since,
-                })));
+                };
+                // After the connect success and in the same turn, so that no event overtakes it.
+                actions.push(Action::Register(Box::new(registration.clone())));
                 // At once if the session is shorter than the warning before its end.
                 actions.extend(self.end_ticket(now));
-                actions.extend(report.map(|report| self.report_action(report, 0)));
+                if positions {
+                    self.has_positions = true;
+                    actions.extend(self.catch_up(CatchingUp::new(registration, after, report)));
+                } else {
+                    actions.extend(report.and_then(|report| self.report_action(report, 0)));
+                }
                 actions
             }
             Err(V1IdentifyError::Malformed(problems)) => self.fail(&Rejection::malformed(problems)),

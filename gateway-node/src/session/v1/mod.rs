@@ -3,11 +3,13 @@
 mod answering;
 mod answers;
 mod call;
+mod catching_up;
 mod frame;
 mod identify;
 mod identify_error;
 mod joined;
 mod keep_alive;
+mod missed;
 mod renewal;
 mod settings;
 #[cfg(test)]
@@ -32,7 +34,7 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use self::{answers::Answers, frame::frame, ticket::TicketState};
+use self::{answers::Answers, catching_up::CatchingUp, frame::frame, ticket::TicketState};
 pub use self::{
     call::{V1Call, V1CallResult},
     identify::{Identified, JoinRequest},
@@ -65,6 +67,10 @@ pub struct V1 {
     answers: Option<Box<Answers>>,
     /// The session's ticket, if it identified with one.
     ticket: Option<Box<TicketState>>,
+    /// What the session still has to receive before it gets events as they come.
+    catching_up: Option<Box<CatchingUp>>,
+    /// Whether the client is told the positions of what it receives.
+    has_positions: bool,
 }
 
 enum V1Phase {
@@ -107,6 +113,8 @@ impl V1 {
             ping_at: settings.ping_interval.map(|interval| now + interval),
             answers: None,
             ticket: None,
+            catching_up: None,
+            has_positions: false,
             settings,
             encoding,
             phase,
@@ -180,7 +188,8 @@ impl V1 {
         self.charge(smallvec![Action::Drop(why)], bytes, now)
     }
 
-    fn receive_binary(&mut self, packet: &[u8], now: Instant) -> V1Actions {
+    fn receive_binary(&mut self, packet: &[u8], cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
         if self.encoding == Encoding::Text {
             return self.drop_packet("binary", packet.len(), now);
         }
@@ -189,7 +198,7 @@ impl V1 {
         let bytes = inflated.len().max(packet.len());
         match result {
             // Invalid UTF-8 cannot be JSON. An empty text stands for it.
-            Ok(()) => self.receive_text(std::str::from_utf8(&inflated).unwrap_or_default(), bytes, now),
+            Ok(()) => self.receive_text(std::str::from_utf8(&inflated).unwrap_or_default(), bytes, cx),
             Err(InflateError::TooBig) => self.too_big(),
             Err(_) => self.drop_packet("not_zlib", bytes, now),
         }
@@ -204,13 +213,14 @@ impl V1 {
     }
 
     /// Handles a packet with this text. `bytes` is its size as received or inflated, whichever is larger.
-    fn receive_text(&mut self, text: &str, bytes: usize, now: Instant) -> V1Actions {
+    fn receive_text(&mut self, text: &str, bytes: usize, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
         let Some(envelope) = Envelope::parse(text) else {
             return self.drop_packet("not_json", bytes, now);
         };
         match self.phase {
             V1Phase::Unidentified { .. } => {
-                let actions = self.receive_before_identify(&envelope, now);
+                let actions = self.receive_before_identify(&envelope, cx);
                 self.charge(actions, bytes, now)
             }
             V1Phase::Identified(kind) => {
@@ -221,14 +231,16 @@ impl V1 {
                 let settings = Rc::clone(&self.settings);
                 let mut table = None;
                 let ticket = self.ticket.as_ref().map(|it| Arc::clone(&it.ticket));
-                let cx = CommandContext {
+                let command_cx = CommandContext {
                     sender: kind,
                     rights: ticket.as_ref().map(|ticket| &ticket.rights),
                     max_guilds: settings.max_guilds,
                 };
-                match after_identify(&envelope, &cx, || table.insert(settings.events.lock()).current()) {
+                match after_identify(&envelope, &command_cx, || {
+                    table.insert(settings.events.lock()).current()
+                }) {
                     Err(rejection) => self.fail(&rejection),
-                    Ok(AfterIdentify::Heartbeat) => self.heartbeat(now),
+                    Ok(AfterIdentify::Heartbeat) => self.heartbeat(cx),
                     Ok(AfterIdentify::Report { report, nonce }) => self.report(report, nonce, now),
                     Ok(AfterIdentify::Watch { guilds, nonce }) => self.report(Report::of_guilds(guilds), nonce, now),
                     Ok(AfterIdentify::Event { d, nonce, .. }) if d.get().len() > settings.event_bytes => match nonce {
@@ -237,13 +249,16 @@ impl V1 {
                     },
                     Ok(AfterIdentify::Event { route, d, key, nonce }) => {
                         let publish = Action::Publish {
-                            publication: publication(&route, d.get(), cx.rights),
+                            publication: publication(&route, d.get(), command_cx.rights),
                             key,
                             number: nonce.map_or(0, |nonce| self.answers().expect(nonce)),
                         };
                         let mut actions: V1Actions = smallvec![Action::Count, publish];
                         self.slow_down(&mut actions, now);
                         actions
+                    }
+                    Ok(AfterIdentify::Renew { nonce: Some(nonce), .. }) if self.is_report_awaited() => {
+                        self.refuse(nonce, RefusalCode::Overloaded.into(), now)
                     }
                     Ok(AfterIdentify::Renew { key, nonce }) => match ticket {
                         Some(held) => smallvec![
@@ -263,11 +278,11 @@ impl V1 {
         }
     }
 
-    fn receive_before_identify(&mut self, envelope: &Envelope<'_>, now: Instant) -> V1Actions {
+    fn receive_before_identify(&mut self, envelope: &Envelope<'_>, cx: &Cx<'_>) -> V1Actions {
         match before_identify(envelope, self.settings.max_guilds) {
             None => smallvec![Action::Drop("unidentified")],
-            Some(_) if !self.allow(now) => self.too_fast(),
-            Some(BeforeIdentify::Heartbeat) => self.heartbeat(now),
+            Some(_) if !self.allow(cx.now) => self.too_fast(),
+            Some(BeforeIdentify::Heartbeat) => self.heartbeat(cx),
             Some(BeforeIdentify::Identify(Err(rejection))) => self.fail(&rejection),
             Some(BeforeIdentify::Identify(Ok(identify))) => {
                 self.phase = V1Phase::Joining;
@@ -283,12 +298,17 @@ impl V1 {
         }
     }
 
-    fn heartbeat(&mut self, now: Instant) -> V1Actions {
+    fn heartbeat(&mut self, cx: &Cx<'_>) -> V1Actions {
+        let now = cx.now;
         self.heartbeat_by = now + self.settings.heartbeat_limit();
         if self.deaf_until.as_ref().is_some_and(|until| now < **until) {
             return smallvec![Action::Count];
         }
-        smallvec![Action::Count, Action::Send(self.settings.heartbeat_ack(self.encoding))]
+        let ack = match self.position(cx) {
+            Some(position) => self.send(&payload::heartbeat_ack_at(&position.to_string())),
+            None => Action::Send(self.settings.heartbeat_ack(self.encoding)),
+        };
+        smallvec![Action::Count, ack]
     }
 }
 
@@ -325,10 +345,9 @@ impl Protocol for V1 {
     }
 
     fn receive(&mut self, message: Message, cx: &Cx<'_>) -> V1Actions {
-        let now = cx.now;
         match message {
-            Message::Text(text) => self.receive_text(&text, text.len(), now),
-            Message::Binary(packet) => self.receive_binary(&packet, now),
+            Message::Text(text) => self.receive_text(&text, text.len(), cx),
+            Message::Binary(packet) => self.receive_binary(&packet, cx),
         }
     }
 
@@ -370,8 +389,13 @@ impl Protocol for V1 {
     fn on_result(&mut self, result: Self::CallResult, cx: &Cx<'_>) -> V1Actions {
         match result {
             V1CallResult::Joined(result) => self.joined(result, cx.now),
+            V1CallResult::Read(page) => self.read_page(page, cx),
             V1CallResult::Renewed { taken, nonce } => self.renewed(taken, nonce, cx.now),
         }
+    }
+
+    fn drained(&mut self, _: &Cx<'_>) -> V1Actions {
+        self.read_on()
     }
 
     fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> V1Actions {

@@ -34,7 +34,7 @@ impl V1 {
         {
             state.renewals.push(number);
         }
-        actions.push(self.report_action(report, number));
+        actions.extend(self.report_action(report, number));
         actions
     }
 

@@ -63,6 +63,8 @@ pub(super) fn entry(audience: Audience) -> Entry {
         application: "development".into(),
         name: "announce".into(),
         audience,
+        at: 0,
+        first: None,
         author: None,
         user: None,
         to_tickets: false,

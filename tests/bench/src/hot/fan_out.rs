@@ -73,6 +73,7 @@ pub(super) fn walk_room() -> usize {
             encoding: Encoding::Text,
             counts: false,
             guilds: Vec::new(),
+            has_positions: false,
             ticket: None,
             since: start(),
         };

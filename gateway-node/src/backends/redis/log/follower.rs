@@ -316,7 +316,7 @@ impl Follower {
                 application = name, offset = truncation.kept;
                 "sessions must reconnect: other nodes continued without entries that were delivered here"
             );
-            self.deliver.diverged(&name);
+            self.deliver.gap(&name);
         }
         if truncation.is_missed {
             self.gap("redis has lost entries before they were delivered here");

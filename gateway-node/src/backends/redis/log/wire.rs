@@ -1,8 +1,11 @@
 //! The format of entries in Redis: a head line, the event's name, its data.
 //!
 //! ```text
-//! <audience> <types> <author> <receivers> <label> <length of the name>\n<name><data>
+//! <audience> <types> <author> <receivers> <label> <length of the name> <ms> [<first offset>]\n<name><data>
 //! ```
+//!
+//! The ms are the time of the append since the Unix epoch; entries of older versions have none. An event that is appended
+//! again, for other receivers, has the offset at which it was appended first.
 //!
 //! The label ([`Label`]) has what nodes need to know besides: the event's origin, whether sessions of a ticket receive it,
 //! the user who sent it, and its [`Header`] if Discord sessions receive it.
@@ -227,6 +230,8 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
     let mut word = || fields.next().ok_or(NoEntry);
     let (audience, types, author, receivers, label, length) = (word()?, word()?, word()?, word()?, word()?, word()?);
     let length: usize = length.parse().map_err(|_| NoEntry)?;
+    let mut number = || fields.next().map(|word| word.parse().map_err(|_| NoEntry)).transpose();
+    let (at, first) = (number()?.unwrap_or_default(), number()?);
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
     let text = |bytes| str::from_utf8(bytes).map_err(|_| NoEntry);
     let types = ClientTypes::from_bits(types.parse().map_err(|_| NoEntry)?);
@@ -293,6 +298,8 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             application: Arc::clone(application),
             name: name.into(),
             audience,
+            at,
+            first,
             author,
             user,
             to_tickets,

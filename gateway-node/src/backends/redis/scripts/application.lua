@@ -263,11 +263,12 @@ local function broadcast(identity, message)
   return redis.call('PUBLISH', key('events:' .. identity), identity .. ' ' .. message)
 end
 
--- Appends one entry and publishes it to the nodes.
-local function append(log, head, name, d, now)
+-- Appends one entry and publishes it to the nodes. `first` is the offset at which the event was appended first, if this
+-- is a later time.
+local function append(log, head, name, d, now, first)
   log.top = log.top + 1
   local offset = int(log.top)
-  local body = head .. ' ' .. #name .. '\n' .. name .. d
+  local body = head .. ' ' .. #name .. ' ' .. int(now) .. (first and ' ' .. first or '') .. '\n' .. name .. d
   local added = redis.pcall('XADD', key('log'), offset .. '-0', 'e', body)
   if type(added) == 'table' and added.err then make_way(log, offset, body, now) end
   broadcast(log.identity, log.epoch .. ' ' .. offset .. '\n' .. body)
@@ -364,14 +365,16 @@ end
 -- Appends an entry for one session of several.
 local function append_for_one(log, entry, session, owner, now)
   local receivers = session .. '@' .. owner
-  append(log, table.concat({ 'o', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now)
+  append(log, table.concat({ 'o', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now,
+    entry.first)
   redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
 end
 
 -- Appends an entry for the sessions that reported a guild. `owners` are the names of their nodes, each once.
 local function append_for_guild(log, entry, sessions, owners, now)
   local receivers = table.concat({ table.concat(sessions, ','), table.concat(owners, ','), entry.guild }, '@')
-  append(log, table.concat({ 's', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now)
+  append(log, table.concat({ 's', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now,
+    entry.first)
   for _, owner in ipairs(owners) do
     redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
   end
@@ -407,8 +410,8 @@ local function read_entry(offset)
   local found = redis.call('XRANGE', key('log'), offset .. '-0', offset .. '-0')
   if not found[1] then return nil end
   local head, rest = string.match(found[1][2][2], '^([^\n]*)\n(.*)$')
-  local audience, mask, author, receivers, label, size =
-    string.match(head or '', '^([os]) (%d+) (%S+) (%S+) (%S+) (%d+)$')
+  local audience, mask, author, receivers, label, size, later =
+    string.match(head or '', '^([os]) (%d+) (%S+) (%S+) (%S+) (%d+)(.*)$')
   if not audience then return nil end
   local sessions, owners, guild = string.match(receivers, '^([%d,]+)@([^@]+)@?(%d*)$')
   if not sessions then return nil end
@@ -420,6 +423,7 @@ local function read_entry(offset)
     sessions = ',' .. sessions .. ',',
     is_of_several_owners = string.find(owners, ',', 1, true) ~= nil,
     guild = audience == 's' and guild or nil,
+    first = string.match(later, '^ %d+ (%d+)$') or offset,
     name = string.sub(rest, 1, tonumber(size)),
     d = string.sub(rest, tonumber(size) + 1),
   }

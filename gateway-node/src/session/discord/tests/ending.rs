@@ -94,7 +94,7 @@ async fn a_missed_event_invalidates_the_session() {
 async fn a_divergence_stops_dispatches_at_once_and_ends_the_session() {
     on(DiscordTestNode::new, async |node| {
         let (mut client, _) = node.identified(0).await;
-        crate::backplane::Deliver::diverged(&node.registry, &"utilbot".into());
+        crate::backplane::Deliver::gap(&node.registry, &"utilbot".into());
         node.publish("X", &json!({"n": 1})).await;
         client.settle().await;
         assert_eq!(client.dispatches(), numbered(&[(1, "READY")]));
