@@ -81,11 +81,15 @@ pub struct Metrics {
     pub tickets_used: Counter,
     /// Tickets that were refused.
     pub tickets_refused: Counter,
+    /// Sessions that caught up on everything that they had missed.
+    pub sessions_caught_up: Counter,
+    /// Sessions that had missed events which the log no longer had.
+    pub sessions_with_lost_events: Counter,
     /// Entries put into an outbox.
     pub deliveries: Counter,
-    /// Text frames encoded for entries, at most one per entry.
+    /// Text frames encoded for entries, at most one per entry, and one with its position.
     pub encoded_text: Counter,
-    /// Compressed frames encoded for entries, at most one per entry.
+    /// Compressed frames encoded for entries, at most one per entry, and one with its position.
     pub encoded_zlib: Counter,
     /// Encodings of entries that Discord sessions share, at most one per entry, wire format and content.
     pub encoded_discord: Counter,
@@ -143,6 +147,8 @@ impl Metrics {
             tickets_issued,
             tickets_used,
             tickets_refused,
+            sessions_caught_up,
+            sessions_with_lost_events,
             deliveries,
             encoded_text,
             encoded_zlib,
@@ -190,6 +196,16 @@ impl Metrics {
             tickets_used.clone(),
         );
         registry.register("tickets_refused", "Tickets that were refused", tickets_refused.clone());
+        registry.register(
+            "sessions_caught_up",
+            "Sessions that caught up on everything that they had missed",
+            sessions_caught_up.clone(),
+        );
+        registry.register(
+            "sessions_with_lost_events",
+            "Sessions that had missed events which the log no longer had",
+            sessions_with_lost_events.clone(),
+        );
         registry.register("deliveries", "Events put into an outbox", deliveries.clone());
         registry.register("encoded_text", "Text frames made for events", encoded_text.clone());
         registry.register(

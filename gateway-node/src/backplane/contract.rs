@@ -55,6 +55,9 @@ pub trait Backplane: Send + Sync + 'static {
     /// The index in an error counts the publications from 0.
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError>;
 
+    /// Returns which part of an application's log can be read.
+    fn log_range(&self, application: &str) -> Pending<LogRange, Unavailable>;
+
     /// Acknowledges an entry addressed to specific sessions: at least one of them received it.
     fn ack(&self, entry: &Entry);
 
@@ -150,6 +153,15 @@ pub struct Joining {
 pub struct JoiningTicket {
     /// The user that it names. The session receives the events for this user.
     pub user: Option<UserId>,
+}
+
+/// Which part of a log can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRange {
+    /// The position before the oldest entry. `None` if the replay buffers of the nodes are all that is kept.
+    pub start: Option<Position>,
+    /// The position of the last entry.
+    pub end: Position,
 }
 
 /// A session that has joined.

@@ -17,8 +17,8 @@ mod tickets;
 
 pub use self::{
     contract::{
-        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, JoiningTicket, LogStatus, Peer, Pending,
-        PublishError, Publishing, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, JoiningTicket, LogRange, LogStatus, Peer,
+        Pending, PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     idempotency::Idempotency,

@@ -98,6 +98,12 @@ pub enum ApiError {
     /// The guild counts are currently unavailable.
     #[error("the guild counts are unavailable")]
     CountsAway,
+    /// The log cannot be read now.
+    #[error("the log is unavailable")]
+    LogAway,
+    /// The log does not lead on from a position.
+    #[error("the log does not have this position, or has lost events after it")]
+    EventsLost,
     /// The log became unavailable before it replied. The events may have been published.
     #[error("the log did not answer in time; repeat the request with the same Idempotency-Key")]
     Unknown,
@@ -142,7 +148,9 @@ impl ApiError {
             | Self::KeysAway
             | Self::GuildsAway
             | Self::CountsAway
+            | Self::LogAway
             | Self::TicketsAway => "unavailable",
+            Self::EventsLost => "events_lost",
             Self::Unknown => "unknown",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -188,7 +196,9 @@ impl ResponseError for ApiError {
             | Self::KeysAway
             | Self::GuildsAway
             | Self::CountsAway
+            | Self::LogAway
             | Self::TicketsAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::EventsLost => StatusCode::GONE,
             Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -9,6 +9,7 @@ mod counts;
 mod discord;
 mod error;
 mod guilds;
+mod history;
 mod landing;
 mod page;
 mod publish;

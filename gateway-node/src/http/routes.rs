@@ -13,8 +13,8 @@ use actix_web::{
 };
 
 use super::{
-    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, landing, publish, sessions, status,
-    tickets,
+    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, history, landing, publish, sessions,
+    status, tickets,
 };
 
 /// The path of an application's guilds.
@@ -127,7 +127,9 @@ pub fn public_endpoints() -> Vec<Endpoint> {
         new("/").on(Method::GET, landing::landing),
         new("/protocol").on(Method::GET, landing::protocol),
         new("/metrics").on(Method::GET, status::metrics),
-        new("/api/v1/events").on(Method::POST, publish::publish),
+        new("/api/v1/events")
+            .on(Method::GET, history::history)
+            .on(Method::POST, publish::publish),
         new("/api/v1/tickets")
             .on(Method::POST, tickets::issue)
             .on(Method::DELETE, tickets::revoke),

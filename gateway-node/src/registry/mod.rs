@@ -38,6 +38,7 @@ pub use self::{
     session_handle::{Registration, SessionHandle, Subscription, V1Subscription},
     shard::RegistryShard,
 };
+pub use crate::fanout::member::Replayed;
 use crate::{
     backplane::{Deliver, Entry, Owner, Position},
     encode::encoded_event::EncodedEvent,
@@ -145,7 +146,7 @@ impl Registry {
         self.inner.allows_faults.store(true, Relaxed);
     }
 
-    /// Returns up to `most` entries of a log after `from` that a session may receive later.
+    /// Returns up to `most` entries of a log after `from`.
     ///
     /// # Errors
     /// Fails if the history of this node does not have all of them.
@@ -157,6 +158,11 @@ impl Registry {
     /// `position`.
     pub fn begin_replay(&self, application: &Arc<str>, position: Position) {
         self.inner.replay.begin(application, position);
+    }
+
+    /// Returns the position before the oldest entry in the replay buffer of a log, if it has one.
+    pub fn replay_floor(&self, application: &str) -> Option<Position> {
+        self.inner.replay.floor(application)
     }
 
     /// Completes when any replay buffer has changed. To be called before the read whose failure is waited out.

@@ -1,7 +1,7 @@
 //! The latest entries of one log, for sessions that catch up: what they replay, and what comes between a replay and the
 //! shard's deliveries.
 //!
-//! Only entries that a session may receive later are kept. Every entry is numbered when it arrives, so that a session
+//! Events that were appended again are not kept. Every entry is numbered when it arrives, so that a session
 //! and its shard can tell which of them is further ahead.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -33,7 +33,7 @@ pub struct ReplayLimits {
 pub(super) struct ReplayBuffer {
     kept: VecDeque<(Instant, Arc<EncodedEvent>)>,
     bytes: usize,
-    /// Every entry after this cursor that a session can receive later is kept.
+    /// Every entry after this cursor is kept, but for events that were appended again.
     floor: LogCursor,
     end: LogCursor,
     /// The guilds as of `end`, or `None` while this node does not know them.
@@ -102,12 +102,18 @@ impl ReplayBuffer {
                 guilds.apply(position.offset, change, guild, d);
             }
         }
-        if event.entry.discord.is_some() || event.entry.can_be_missed() {
+        // Another append of an event is for sessions that are there now.
+        if event.entry.discord.is_some() || event.entry.first.is_none() {
             self.bytes += event.entry.weight();
             self.kept.push_back((now, Arc::clone(&event)));
             self.trim(limits, now);
         }
         event
+    }
+
+    /// Returns the position before the oldest entry that is kept.
+    pub(super) const fn floor(&self) -> Position {
+        self.floor.position
     }
 
     /// Returns up to `most` entries after `from`.

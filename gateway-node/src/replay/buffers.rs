@@ -89,6 +89,11 @@ impl ReplayBuffers {
             .or_insert_with(|| ReplayBuffer::begin_at(position));
     }
 
+    /// Returns the position before the oldest entry of a log that is kept, if the log has a buffer.
+    pub(crate) fn floor(&self, application: &str) -> Option<Position> {
+        self.lock().buffers.get(application).map(ReplayBuffer::floor)
+    }
+
     /// Returns up to `most` entries of a log after `from`.
     ///
     /// # Errors
@@ -182,7 +187,7 @@ mod tests {
         Arc::new(EncodedEvent::new(entry, number, Level::default(), metrics))
     }
 
-    fn push(buffers: &ReplayBuffers, position: Position, is_for_discord: bool) {
+    fn push(buffers: &ReplayBuffers, position: Position, is_kept: bool) {
         let header = || Arc::new(Header::of("X", "{}", Target::All, None));
         let entry = Entry {
             position,
@@ -190,11 +195,11 @@ mod tests {
             name: "X".into(),
             audience: Audience::Types(ClientTypes::NONE),
             at: 0,
-            first: None,
+            first: (!is_kept).then_some(1),
             author: None,
             user: None,
             to_tickets: false,
-            discord: is_for_discord.then(header),
+            discord: is_kept.then(header),
             d: "{}".into(),
         };
         buffers.push(entry, encode);

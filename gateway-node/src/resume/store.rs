@@ -109,9 +109,16 @@ pub struct LogPage {
     pub through: Position,
     /// If the read started in an earlier epoch: the last offset of that epoch that the current one still has.
     pub cut: Option<u64>,
+    /// The offset of the last entry of the log when the page was read.
+    pub top: u64,
 }
 
 impl LogPage {
+    /// Whether the log had nothing after this page.
+    pub const fn is_end(&self) -> bool {
+        self.through.offset >= self.top
+    }
+
     /// Whether a position, in the epoch that the read started in, lies within the part that was read. If so, the
     /// entries up to it are complete.
     pub(crate) fn leads_to(&self, position: Position) -> bool {

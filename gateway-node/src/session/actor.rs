@@ -135,6 +135,15 @@ impl<P: Protocol> Session<P> {
                 }
                 Action::StopReading { until } => self.inbox.pause_until(until),
                 Action::Drop(reason) => self.worker.app.metrics.dropped(reason),
+                Action::CountCatchUp { is_complete } => {
+                    let metrics = &self.worker.app.metrics;
+                    let counter = if is_complete {
+                        &metrics.sessions_caught_up
+                    } else {
+                        &metrics.sessions_with_lost_events
+                    };
+                    counter.inc();
+                }
                 Action::Refuse => self.worker.app.metrics.event_refused("invalid"),
                 Action::Count => drop(self.worker.app.metrics.payloads_received.inc()),
             }

@@ -71,6 +71,11 @@ pub enum Action<C> {
     },
     /// Counts a packet that was dropped without an answer, under this reason.
     Drop(&'static str),
+    /// Counts a session that has caught up, or has missed events that the log no longer has.
+    CountCatchUp {
+        /// Whether it has everything that it missed.
+        is_complete: bool,
+    },
     /// Counts an event that was refused because it is faulty.
     Refuse,
     /// Counts a valid payload.

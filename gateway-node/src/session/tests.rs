@@ -20,8 +20,8 @@ use crate::{
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
     backplane::{
-        Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, Peer, Pending, Position,
-        Publication, PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogRange, Peer, Pending,
+        Position, Publication, PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
@@ -64,6 +64,10 @@ impl Backplane for Distant {
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
         self.0.publish(publishing)
+    }
+
+    fn log_range(&self, application: &str) -> Pending<LogRange, Unavailable> {
+        self.0.log_range(application)
     }
 
     fn ack(&self, entry: &Entry) {

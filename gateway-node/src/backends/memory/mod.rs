@@ -25,8 +25,8 @@ use tokio::{
 use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions, tickets::MemoryTickets};
 use crate::backplane::{
-    Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogStatus, Peer, Pending, Position,
-    PublishError, Publishing, ReportLimits, Unavailable,
+    Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogRange, LogStatus, Peer, Pending,
+    Position, PublishError, Publishing, ReportLimits, Unavailable,
 };
 
 /// How many ids are tried before a join fails.
@@ -277,6 +277,15 @@ impl Backplane for MemoryBackplane {
 
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError> {
         Box::pin(std::future::ready(self.shared.publish(publishing)))
+    }
+
+    fn log_range(&self, application: &str) -> Pending<LogRange, Unavailable> {
+        let state = self.shared.lock();
+        let end = Position {
+            offset: state.applications.get(application).map_or(0, MemoryApplication::top),
+            epoch: self.shared.epoch,
+        };
+        Box::pin(std::future::ready(Ok(LogRange { start: None, end })))
     }
 
     fn ack(&self, _: &Entry) {}

@@ -15,7 +15,7 @@ use super::{
     cluster_commands::ClusterCommands,
     command_calls,
     connection::supervisor::{self, ConnectionSupervisor},
-    log::{bounds::LogBounds, channel, follower::Follower, publisher::PublishQueue, subscriber::Subscriber},
+    log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,
     sessions::write_behind::WriteBehind,
@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     backplane::{
-        Audience, Backplane, BackplaneStatus, Deliver, Entry, JoinError, Joined, Joining, Peer, Pending, Position,
-        PublishError, Publishing, Revocations, Unavailable,
+        Audience, Backplane, BackplaneStatus, Deliver, Entry, JoinError, Joined, Joining, LogRange, Peer, Pending,
+        Position, PublishError, Publishing, Revocations, Unavailable,
     },
     resume::PresenceQueue,
 };
@@ -184,6 +184,15 @@ impl Backplane for RedisBackplane {
         self.shared
             .queue
             .push(Arc::clone(application), events, idempotency, when_unavailable)
+    }
+
+    fn log_range(&self, application: &str) -> Pending<LogRange, Unavailable> {
+        let connection = self.shared.connection.borrow().clone();
+        let application = self.application(application).map(Arc::clone);
+        Box::pin(async move {
+            let (connection, application) = (connection.ok_or(Unavailable)?, application.ok_or(Unavailable)?);
+            pages::range(&application, &connection).await
+        })
     }
 
     fn ack(&self, entry: &Entry) {

@@ -1,156 +1,37 @@
-//! A session that catches up with the end of the log before it receives events as they come.
+//! How a session catches up with the end of the log before it receives events as they come.
 //!
 //! It reads the pages that Discord sessions replay, picks what it missed, and subscribes once it is at the end of the
 //! node's replay buffer. A session that only wants positions does the same from where it joined, so that everything that
 //! it is told has a place in the log.
 
-use std::sync::Arc;
-
 use shared::{
-    client_type::ClientType,
     close::Close,
     v1::{Report, payload},
 };
-use smallvec::smallvec;
 
-use super::{V1, V1Actions, call::V1Call, missed::MissedEvents};
+use super::{V1, V1Actions, call::V1Call, catch_up::CatchUp};
 use crate::{
     backplane::Position,
-    encode::LogCursor,
-    fanout::member::Replayed,
-    registry::{Registration, V1Subscription},
-    replay::{ReadFrom, ReplayPage},
+    replay::ReplayPage,
     resume::ReadError,
     session::{Action, Cx},
 };
 
-/// A session that still has to receive what came before it could subscribe.
-pub(super) struct CatchingUp {
-    registration: Registration,
-    missed: MissedEvents,
-    /// The position that the client named, as sent, while nothing after it is lost.
-    after: Option<Box<str>>,
-    /// Where to read on.
-    from: ReadFrom,
-    /// A bot has the events of its guilds from this offset on.
-    replayed_from: u64,
-    /// The position of the last event that was sent.
-    last_sent: Option<Position>,
-    /// How many events were sent.
-    events: u64,
-    /// What the session reports or watches from when it has caught up, and the number of the packet that is answered
-    /// then.
-    deferred: Option<(Report, u64)>,
-}
-
-impl CatchingUp {
-    /// Creates the state of a session that begins at `after`, or where it joined. `guilds` are those that it watches or,
-    /// if it is a bot, reports first.
-    pub(super) fn new(registration: Registration, after: Option<Box<str>>, report: Option<Report>) -> Self {
-        let ticket = registration.ticket.as_ref();
-        let missed = MissedEvents {
-            session: registration.id,
-            kind: registration.kind,
-            guilds: registration.guilds.clone(),
-            user: ticket.and_then(|ticket| ticket.rights.user.clone()),
-            has_ticket: ticket.is_some(),
-        };
-        let since = registration.since;
-        Self {
-            registration,
-            missed,
-            after,
-            from: ReadFrom::Position(since),
-            replayed_from: since.offset + 1,
-            last_sent: None,
-            events: 0,
-            deferred: report.map(|report| (report, 0)),
-        }
-    }
-
-    /// Everything up to this position that the session is to get has been sent.
-    pub(super) const fn position(&self) -> Position {
-        self.from.position()
-    }
-
-    /// Begins at the position that the client named. Returns the payload for a client that named one which this log
-    /// cannot have.
-    fn begin(&mut self) -> Option<String> {
-        let since = self.registration.since;
-        let named = self.after.as_ref()?.parse::<Position>();
-        // Nothing is after the end of the log, which the session has joined at.
-        match named
-            .ok()
-            .filter(|named| named.epoch != since.epoch || named.offset <= since.offset)
-        {
-            Some(named) => {
-                self.from = ReadFrom::Position(named);
-                // The client has received that one, too.
-                self.replayed_from = named.offset;
-                None
-            }
-            None => self.lose(),
-        }
-    }
-
-    /// Goes on from where the session joined, because the log does not lead there from where the client was. Returns what
-    /// the client is told, or `None` if it cannot go on from there: it has got later events, or is told already.
-    fn lose(&mut self) -> Option<String> {
-        let since = self.registration.since;
-        let is_before = |sent: Position| sent.epoch == since.epoch && sent.offset <= since.offset;
-        if !self.last_sent.is_none_or(is_before) {
-            return None;
-        }
-        let after = self.after.take()?;
-        self.from = ReadFrom::Position(since);
-        self.replayed_from = since.offset + 1;
-        Some(payload::events_lost(&after, &since.to_string()))
-    }
-
-    fn read(&self) -> Action<V1Call> {
-        Action::Call(V1Call::Read {
-            application: Arc::clone(self.registration.key.application()),
-            from: self.from,
-            since: self.registration.since,
-        })
-    }
-
-    /// Whether the session receives the guild counts in an entry at this position. Older ones are outdated.
-    fn gets_counts(&self, position: Position) -> bool {
-        let is_asked = self.registration.counts || self.registration.kind == ClientType::Bot;
-        is_asked && position.is_after(self.registration.since)
-    }
-
-    /// Makes a report wait until the session has caught up: up to then it gets the events of the guilds of its identify.
-    /// It replaces a report that waits already.
-    fn defer(&mut self, report: Report, number: u64) {
-        let awaited = self.deferred.as_ref().map_or(0, |(_, awaited)| *awaited);
-        self.deferred = Some((report, awaited.max(number)));
-    }
-
-    /// Returns what the session subscribes with at this cursor.
-    fn subscription(&self, since: LogCursor) -> V1Subscription {
-        let is_bot = self.registration.kind == ClientType::Bot;
-        let replayed = || Replayed {
-            guilds: self.registration.guilds.clone(),
-            from: self.replayed_from,
-        };
-        V1Subscription {
-            registration: self.registration.clone(),
-            since,
-            replayed: (is_bot && !self.registration.guilds.is_empty()).then(|| Box::new(replayed())),
-        }
-    }
-}
-
 impl V1 {
     /// Starts to catch up.
-    pub(super) fn catch_up(&mut self, mut catching_up: CatchingUp) -> V1Actions {
+    pub(super) fn catch_up(&mut self, mut catching_up: CatchUp) -> V1Actions {
         let lost = catching_up.begin();
-        let mut actions: V1Actions = lost.iter().map(|lost| self.send(lost)).collect();
+        let mut actions = V1Actions::new();
+        if let Some(lost) = lost {
+            actions.extend(self.tell_loss(&lost));
+        }
         actions.push(catching_up.read());
         self.catching_up = Some(Box::new(catching_up));
         actions
+    }
+
+    fn tell_loss(&self, lost: &str) -> [Action<V1Call>; 2] {
+        [self.send(lost), Action::CountCatchUp { is_complete: false }]
     }
 
     /// Sends what was read. Then reads on once the client has taken it, or subscribes at the end of the log.
@@ -165,7 +46,7 @@ impl V1 {
                 return match state.lose() {
                     Some(lost) => {
                         let read = state.read();
-                        smallvec![self.send(&lost), read]
+                        self.tell_loss(&lost).into_iter().chain([read]).collect()
                     }
                     // As for any session that misses something.
                     None => self.fail_plainly(Close::RESTARTING, None),
@@ -202,7 +83,7 @@ impl V1 {
         let Some(state) = self.catching_up.take() else {
             return V1Actions::new();
         };
-        let CatchingUp {
+        let CatchUp {
             after,
             events,
             deferred,
@@ -211,6 +92,7 @@ impl V1 {
         let mut actions = V1Actions::new();
         if after.is_some() {
             actions.push(self.send(&payload::caught_up(&position.to_string(), events)));
+            actions.push(Action::CountCatchUp { is_complete: true });
         }
         actions.extend(deferred.and_then(|(report, number)| self.report_action(report, number)));
         actions

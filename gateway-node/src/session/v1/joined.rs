@@ -14,7 +14,7 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use super::{
-    V1, V1Actions, V1Phase, catching_up::CatchingUp, identify::Identified, identify_error::V1IdentifyError,
+    V1, V1Actions, V1Phase, catch_up::CatchUp, identify::Identified, identify_error::V1IdentifyError,
     ticket::TicketState,
 };
 use crate::{
@@ -82,7 +82,7 @@ impl V1 {
                 actions.extend(self.end_ticket(now));
                 if positions {
                     self.has_positions = true;
-                    actions.extend(self.catch_up(CatchingUp::new(registration, after, report)));
+                    actions.extend(self.catch_up(CatchUp::new(registration, after, report)));
                 } else {
                     actions.extend(report.and_then(|report| self.report_action(report, 0)));
                 }

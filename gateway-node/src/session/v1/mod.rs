@@ -3,6 +3,7 @@
 mod answering;
 mod answers;
 mod call;
+mod catch_up;
 mod catching_up;
 mod frame;
 mod identify;
@@ -34,7 +35,7 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use self::{answers::Answers, catching_up::CatchingUp, frame::frame, ticket::TicketState};
+use self::{answers::Answers, catch_up::CatchUp, frame::frame, ticket::TicketState};
 pub use self::{
     call::{V1Call, V1CallResult},
     identify::{Identified, JoinRequest},
@@ -68,7 +69,7 @@ pub struct V1 {
     /// The session's ticket, if it identified with one.
     ticket: Option<Box<TicketState>>,
     /// What the session still has to receive before it gets events as they come.
-    catching_up: Option<Box<CatchingUp>>,
+    catching_up: Option<Box<CatchUp>>,
     /// Whether the client is told the positions of what it receives.
     has_positions: bool,
 }

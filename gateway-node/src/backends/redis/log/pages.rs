@@ -20,7 +20,7 @@ use crate::{
         connection::redis_connection::{RedisConnection, ReplyFields},
         scripts::Script,
     },
-    backplane::Position,
+    backplane::{LogRange, Position, Unavailable},
     resume::{LogPage, ReadError},
 };
 
@@ -131,6 +131,27 @@ async fn read(
     }
 }
 
+/// Returns which part of a log can be read.
+pub(in crate::backends::redis) async fn range(
+    application: &RedisApplication,
+    connection: &RedisConnection,
+) -> Result<LogRange, Unavailable> {
+    let mut query = redis::cmd("HMGET");
+    query
+        .arg(application.key("log:head"))
+        .arg("epoch")
+        .arg("trimmed")
+        .arg("top");
+    let head = connection.query(query).await.map_err(|_| Unavailable)?;
+    // The head is written when a node registers.
+    let epoch = wire::epoch(head.word(0)).map_err(|_| Unavailable)?;
+    let at = |offset| Position { offset, epoch };
+    Ok(LogRange {
+        start: Some(at(head.number(1))),
+        end: at(head.number(2)),
+    })
+}
+
 /// Parses the entries of a reply. Returns `None` if they do not directly follow the position and each other.
 fn page(application: &Arc<str>, after: Position, fields: ReplyFields) -> Option<LogPage> {
     let epoch = wire::epoch(fields.word(1)).ok()?;
@@ -150,5 +171,10 @@ fn page(application: &Arc<str>, after: Position, fields: ReplyFields) -> Option<
         entries.push(wire::decode(application, through, body.as_bytes()).ok()?.entry);
     }
     // An empty page is only valid at the end of the log.
-    (!entries.is_empty() || through.offset == top).then_some(LogPage { entries, through, cut })
+    (!entries.is_empty() || through.offset == top).then_some(LogPage {
+        entries,
+        through,
+        cut,
+        top,
+    })
 }

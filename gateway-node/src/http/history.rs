@@ -1,0 +1,185 @@
+//! `GET /api/v1/events`: reads the events of the key's application in the log.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use shared::{guild::GuildId, routing::EventTable, v1::is_position};
+
+use super::{ApiError, HttpState};
+use crate::{
+    backplane::{Audience, Entry, Position},
+    config::Permission,
+    replay::ReadFrom,
+    resume::ReadError,
+};
+
+/// How many entries are looked at if the request does not say.
+const USUAL: usize = 100;
+/// The most entries that a request may ask for.
+const MOST: usize = 1000;
+/// The bytes of data after which a page ends.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The query of a request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+    t: Option<String>,
+    guild: Option<String>,
+}
+
+/// Which events a request asks for.
+struct HistoryFilter<'a> {
+    name: Option<String>,
+    guild: Option<GuildId>,
+    table: &'a EventTable,
+}
+
+#[derive(Serialize)]
+struct HistoryBody {
+    events: Vec<HistoryEvent>,
+    /// The `after` of the next page.
+    next: String,
+    /// Whether the log has more entries after this page.
+    more: bool,
+}
+
+#[derive(Serialize)]
+struct HistoryEvent {
+    p: String,
+    t: Arc<str>,
+    d: Box<RawValue>,
+    at: u64,
+}
+
+/// A part of the log, up to a position.
+struct LogPart {
+    entries: Vec<Entry>,
+    through: Position,
+    is_end: bool,
+}
+
+/// Returns up to `limit` entries after `after` that are events of the table.
+pub(super) async fn history(
+    request: HttpRequest,
+    query: Result<web::Query<HistoryQuery>, actix_web::Error>,
+    api: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    let key = api.authorise(&request, Permission::Read)?;
+    let query = query.map(web::Query::into_inner).map_err(|_| malformed())?;
+    let limit = query.limit.unwrap_or(USUAL);
+    let guild = match &query.guild {
+        Some(digits) => Some(GuildId::from_digits(digits).ok_or_else(malformed)?),
+        None => None,
+    };
+    if !(1..=MOST).contains(&limit) || query.after.as_ref().is_some_and(|after| !is_position(after)) {
+        return Err(malformed());
+    }
+    let table = api.app.events.current();
+    let filter = HistoryFilter {
+        name: query.t,
+        guild,
+        table: &table,
+    };
+    let start = start(&api, key.application(), query.after.as_deref()).await?;
+    let mut body = HistoryBody {
+        events: Vec::new(),
+        next: String::new(),
+        more: true,
+    };
+    let (mut through, mut looked, mut bytes) = (start, 0, 0);
+    while body.more && looked < limit && bytes < PAGE_BYTES {
+        let part = read(&api, key.application(), through, limit - looked).await?;
+        let mut entries = part.entries.into_iter();
+        while looked < limit && bytes < PAGE_BYTES {
+            let Some(entry) = entries.next() else { break };
+            through = entry.position;
+            looked += 1;
+            if filter.admits(&entry) {
+                bytes += entry.d.len();
+                body.events.push(event(&entry)?);
+            }
+        }
+        body.more = !part.is_end || entries.len() > 0;
+        if entries.len() == 0 {
+            through = part.through;
+        }
+    }
+    body.next = through.to_string();
+    Ok(HttpResponse::Ok().json(body))
+}
+
+impl HistoryFilter<'_> {
+    fn admits(&self, entry: &Entry) -> bool {
+        let is_of_guild = |guild| matches!(entry.audience, Audience::Reporters { guild: of, .. } if of == guild);
+        // Another append of an event is no event of its own.
+        entry.first.is_none()
+            && self.table.has(&entry.name)
+            && self.name.as_ref().is_none_or(|name| **name == *entry.name)
+            && self.guild.is_none_or(is_of_guild)
+    }
+}
+
+/// Returns where to read: at the position of the request, or before the oldest entry.
+async fn start(api: &HttpState, application: &Arc<str>, after: Option<&str>) -> Result<Position, ApiError> {
+    if let Some(after) = after {
+        // A position of the right shape that no log has is like one that this log does not have.
+        return after.parse().map_err(|_| ApiError::EventsLost);
+    }
+    let range = api.app.backplane.log_range(application).await;
+    let range = range.map_err(|_| ApiError::LogAway)?;
+    let floor = || api.app.registry.replay_floor(application).unwrap_or(range.end);
+    Ok(range.start.unwrap_or_else(floor))
+}
+
+/// Reads from the replay buffer of this node, or else from the log.
+async fn read(api: &HttpState, application: &Arc<str>, after: Position, most: usize) -> Result<LogPart, ApiError> {
+    let registry = &api.app.registry;
+    let is_buffered = registry.replay_floor(application).is_some();
+    if is_buffered && let Ok(page) = registry.read(application, ReadFrom::Position(after), most) {
+        return Ok(LogPart {
+            entries: page.entries().map(|entry| entry.entry().clone()).collect(),
+            through: page.next.position(),
+            is_end: page.end.is_some(),
+        });
+    }
+    match api.app.discord.read(application, after).await {
+        Ok(page) => Ok(LogPart {
+            is_end: page.is_end(),
+            entries: page.entries,
+            through: page.through,
+        }),
+        Err(ReadError::Unavailable) => Err(ApiError::LogAway),
+        Err(ReadError::Severed) => {
+            // An application that has had no entries has no buffer. Nothing comes before the end of its log.
+            let range = api.app.backplane.log_range(application).await;
+            let is_end = !is_buffered && range.is_ok_and(|range| range.end == after);
+            is_end
+                .then_some(LogPart {
+                    entries: Vec::new(),
+                    through: after,
+                    is_end,
+                })
+                .ok_or(ApiError::EventsLost)
+        }
+    }
+}
+
+fn event(entry: &Entry) -> Result<HistoryEvent, ApiError> {
+    Ok(HistoryEvent {
+        p: entry.position.to_string(),
+        t: Arc::clone(&entry.name),
+        d: RawValue::from_string(entry.d.to_string()).map_err(|_| ApiError::Internal)?,
+        at: entry.at,
+    })
+}
+
+fn malformed() -> ApiError {
+    ApiError::Malformed(format!(
+        "expected ?after=POSITION&limit=N&t=NAME&guild=ID, all optional: 1 to {MOST} entries"
+    ))
+}
