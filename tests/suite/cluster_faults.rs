@@ -19,11 +19,12 @@ async fn loses_nothing(fault: ClusterFault, seed: u64, backing: Backing) {
         hold: None,
         strikes: 2,
         backing,
+        rate: None,
     };
     println!("{} with seed {seed}", fault.name());
     let row = within_time("the run", RUN, world.run()).await;
     assert!(row.is_clean(), "{row}");
-    assert!(row.verdict.deliveries > 0, "{row}");
+    assert!(row.verdict.deliveries > 0 && row.caught_up > 0, "{row}");
 }
 
 #[tokio::test]

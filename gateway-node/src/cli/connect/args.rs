@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
-use shared::client_type::ClientType;
+use shared::{client_type::ClientType, guild::GuildId};
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::key::KeyArgs;
@@ -11,7 +11,7 @@ use super::key::KeyArgs;
 /// Printed by `--help` after the options.
 const HELP: &str = "\
 Type NAME {\"a\":1} to send an event, a whole JSON object to send it as it is, \"servers 5 100 50\" to report servers, \
-/help or /quit. The key comes from --key-file or UTILBOT_KEY.
+/help or /quit. The key comes from --key-file or UTILBOT_KEY, unless there is a --ticket.
 
 On a terminal the output is human-readable; anywhere else, and with --json, every line is one JSON object.
 
@@ -51,6 +51,26 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "GUILDS[,MEMBERS[,CACHED]]")]
     pub servers: Option<Servers>,
 
+    /// Watch these guilds, or report them if the type is bot
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',', value_parser = guild)]
+    pub guilds: Option<Vec<GuildId>>,
+
+    /// Receive the guild counts, which bots always do
+    #[arg(long)]
+    pub counts: bool,
+
+    /// Show the positions of events; with --reconnect, catch up after a loss
+    #[arg(long)]
+    pub positions: bool,
+
+    /// Catch up on what came after this position; implies --positions
+    #[arg(long, value_name = "POSITION")]
+    pub after: Option<String>,
+
+    /// Connect with a ticket instead of a key, as a web page does; implies --type website
+    #[arg(long, value_name = "TICKET", conflicts_with_all = ["key_file", "client_type", "reconnect"])]
+    pub ticket: Option<String>,
+
     /// Write JSON lines even on a terminal
     #[arg(long)]
     pub json: bool,
@@ -70,6 +90,11 @@ pub struct ConnectArgs {
     /// Exit with code 3 after this many milliseconds, whatever has happened
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: Option<u64>,
+}
+
+/// Parses the id of a guild.
+fn guild(text: &str) -> Result<GuildId, String> {
+    GuildId::from_digits(text.trim()).ok_or_else(|| "expected ids of guilds: ID,ID,...".to_owned())
 }
 
 /// A value of `compression=`.
@@ -173,6 +198,14 @@ impl ConnectArgs {
         Ok(format!("ws://{authority}{path}?{}", query.finish()))
     }
 
+    /// Returns the client type: that of a web page if there is a ticket.
+    pub fn kind(&self) -> ClientType {
+        match self.ticket {
+            Some(_) => ClientType::Website,
+            None => self.client_type,
+        }
+    }
+
     /// Returns the time limit of the whole run, if there is one.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout_ms.map(Duration::from_millis)
@@ -257,6 +290,9 @@ mod tests {
             &["--count", "0"],
             &["--timeout-ms", "0"],
             &["--servers", "x"],
+            &["--guilds", "1,x"],
+            &["--ticket", "ticket.a.b", "--type", "bot"],
+            &["--ticket", "ticket.a.b", "--reconnect"],
         ] {
             assert!(
                 ArgsTestCli::try_parse_from([&["connect"], bad].concat()).is_err(),

@@ -14,6 +14,7 @@ use super::{
     args::Servers,
     close_code,
     line::{self, InputCommand},
+    packet::IdentifyScope,
     render::{PrintedRecord, Renderer},
 };
 use crate::backoff::Backoff;
@@ -35,6 +36,8 @@ pub(super) struct ClientOptions {
     pub(super) url: String,
     pub(super) key: SecretString,
     pub(super) client_type: ClientType,
+    /// What else an identify asks for. Its position moves along with what is received.
+    pub(super) scope: IdentifyScope,
     /// The counts to report at the start of every session.
     pub(super) servers: Option<Servers>,
     pub(super) reconnect: bool,

@@ -8,6 +8,7 @@ use std::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
+use shared::v1::RESERVED_EVENTS;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
@@ -192,6 +193,12 @@ impl<W: Write> GatewayConnection<'_, W> {
             packet: &packet,
             round_trip,
         })?;
+        if self.client.options.scope.positions
+            && let Some(position) = packet.position()
+        {
+            // A reconnect catches up from there.
+            self.client.options.scope.after = Some(position);
+        }
         match op {
             Some(packet::HELLO) if self.phase == ConnectPhase::AwaitingHello => {
                 return self.hello(&packet).await;
@@ -225,7 +232,7 @@ impl<W: Write> GatewayConnection<'_, W> {
             return Ok(Some(end));
         }
         let options = &self.client.options;
-        let identify = packet::identify(options.client_type, options.key.expose_secret());
+        let identify = packet::identify(options.client_type, options.key.expose_secret(), &options.scope);
         self.send(identify).await
     }
 
@@ -241,7 +248,7 @@ impl<W: Write> GatewayConnection<'_, W> {
                 let report = packet::send_servers(servers);
                 self.client.held.push_front(report);
             }
-        } else if self.had_session && name != "GLOBAL_GUILD_COUNT" {
+        } else if self.had_session && !RESERVED_EVENTS.contains(&&*name) {
             self.client.received += 1;
             let enough = self.client.options.count == Some(self.client.received);
             if enough && self.phase != ConnectPhase::Closing {

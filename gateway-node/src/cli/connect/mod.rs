@@ -29,9 +29,11 @@ pub use self::{
 };
 use self::{
     client::{ClientEnd, ClientOptions, ConnectClient, OnEof, StopReason},
+    packet::IdentifyScope,
     render::{OutputStyle, Renderer},
 };
 pub(super) use self::{line::object, packet::compact};
+use secrecy::SecretString;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
@@ -48,7 +50,11 @@ const INPUT_LINES: usize = 16;
 
 /// Runs the client until it is done. See [`ConnectArgs`] for the exit codes.
 pub fn run(args: &ConnectArgs) -> ExitCode {
-    let (url, key) = match (args.target(), args.key.load()) {
+    let key = match &args.ticket {
+        Some(ticket) => Ok(SecretString::from(ticket.as_str())),
+        None => args.key.load(),
+    };
+    let (url, key) = match (args.target(), key) {
         (Ok(url), Ok(key)) => (url, key),
         (Err(error), _) => return usage(&error),
         (_, Err(error)) => return usage(&error),
@@ -73,7 +79,16 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
     let options = ClientOptions {
         url,
         key: key.clone(),
-        client_type: args.client_type,
+        client_type: args.kind(),
+        scope: IdentifyScope {
+            guilds: args
+                .guilds
+                .as_ref()
+                .map(|guilds| guilds.iter().map(|guild| guild.get().to_string()).collect()),
+            counts: args.counts,
+            positions: args.positions || args.after.is_some(),
+            after: args.after.clone(),
+        },
         servers: args.servers,
         reconnect: args.reconnect,
         count: args.count,

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read as _},
+    ops::Not,
 };
 
 use flate2::read::ZlibDecoder;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::client_type::ClientType;
+use shared::{client_type::ClientType, v1};
 
 use super::args::Servers;
 use crate::logging::escape_json;
@@ -64,6 +65,20 @@ impl Packet {
         self.get("t")
     }
 
+    /// Returns the position that the packet tells the client: `p`, or `position` of an event of the gateway about it.
+    pub(super) fn position(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Told {
+            position: String,
+        }
+
+        let is_own =
+            |name: &String| name.ends_with("_connect_success") || *name == v1::CAUGHT_UP || *name == v1::EVENTS_LOST;
+        let told = || self.get::<Told>("d").map(|told| told.position);
+        self.get("p")
+            .or_else(|| self.name().filter(is_own).and_then(|_| told()))
+    }
+
     /// Returns the members that the protocol does not define.
     pub(super) fn others(&self) -> BTreeMap<&str, &RawValue> {
         let named = |name: &str| matches!(name, "op" | "t" | "e" | "m" | "d");
@@ -111,12 +126,29 @@ pub(super) fn heartbeat() -> String {
     format!("{{\"op\":{HEARTBEAT}}}")
 }
 
+/// What an identify asks for besides a session.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct IdentifyScope {
+    /// The guilds to watch or report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guilds: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Not::not")]
+    pub(super) counts: bool,
+    #[serde(skip_serializing_if = "Not::not")]
+    pub(super) positions: bool,
+    /// The position after which events are missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) after: Option<String>,
+}
+
 /// Builds an identify. It contains the key, so it may be sent but not shown.
-pub(super) fn identify(client_type: ClientType, key: &str) -> String {
+pub(super) fn identify(client_type: ClientType, key: &str, scope: &IdentifyScope) -> String {
     #[derive(Serialize)]
     struct IdentifyPacket<'a> {
         r#type: ClientType,
         key: &'a str,
+        #[serde(flatten)]
+        scope: &'a IdentifyScope,
     }
 
     client_event(
@@ -124,6 +156,7 @@ pub(super) fn identify(client_type: ClientType, key: &str) -> String {
         &IdentifyPacket {
             r#type: client_type,
             key,
+            scope,
         },
     )
 }
@@ -219,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_key_of_an_identify_is_redacted() {
-        let text = identify(ClientType::Bot, "id.se\"cret");
+        let text = identify(ClientType::Bot, "id.se\"cret", &IdentifyScope::default());
         assert_eq!(
             text,
             r#"{"op":1,"t":"identify","d":{"type":"bot","key":"id.se\"cret"}}"#
@@ -228,6 +261,44 @@ mod tests {
         assert_eq!(packet.raw("d").unwrap().get(), r#"{"key":"<redacted>","type":"bot"}"#);
         let other = Packet::parse(r#"{"t":"other","d":{"key":"k"}}"#).unwrap();
         assert_eq!(other.without_key().raw("d").unwrap().get(), r#"{"key":"k"}"#);
+    }
+
+    #[test]
+    fn an_identify_asks_for_what_was_given() {
+        let scope = IdentifyScope {
+            guilds: Some(["1", "42"].map(str::to_owned).into()),
+            counts: true,
+            positions: true,
+            after: Some("a-1".to_owned()),
+        };
+        assert_eq!(
+            identify(ClientType::Website, "k", &scope),
+            concat!(
+                r#"{"op":1,"t":"identify","d":{"type":"website","key":"k","#,
+                r#""guilds":["1","42"],"counts":true,"positions":true,"after":"a-1"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_position_is_read_where_the_gateway_tells_it() {
+        let position = |text: &str| Packet::parse(text).unwrap().position();
+        for text in [
+            r#"{"op":11,"p":"a-1"}"#,
+            r#"{"op":0,"t":"x","p":"a-1","d":{"position":"b-2"}}"#,
+            r#"{"op":0,"t":"bot_connect_success","d":{"position":"a-1"}}"#,
+            r#"{"op":0,"t":"events_lost","d":{"after":"b-2","position":"a-1"}}"#,
+        ] {
+            assert_eq!(position(text).as_deref(), Some("a-1"), "{text}");
+        }
+        // An answer says where a packet of the client is, not how far the client has come.
+        for text in [
+            r#"{"op":0,"t":"event_accepted","n":1,"d":{"position":"a-1"}}"#,
+            r#"{"op":0,"t":"x","d":{"position":"a-1"}}"#,
+            r#"{"op":11}"#,
+        ] {
+            assert_eq!(position(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn options(url: String) -> ClientOptions {
         url,
         key: KEY.into(),
         client_type: shared::client_type::ClientType::Bot,
+        scope: IdentifyScope::default(),
         servers: None,
         reconnect: false,
         count: None,

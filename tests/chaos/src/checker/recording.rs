@@ -49,6 +49,8 @@ pub enum Recipients {
     Any(&'static [ClientKind]),
     /// Every session that has reported this guild.
     Guild(u64),
+    /// Every website that watches this guild.
+    Watchers(u64),
 }
 
 /// The outcome of publishing an event, as far as its sender knows.
@@ -164,7 +166,7 @@ pub struct V1Session {
     pub kind: ClientKind,
     /// When the welcome arrived.
     pub identified_at: Instant,
-    /// The guilds that the session reported.
+    /// The guilds that the session reported or watches.
     pub guilds: Vec<GuildReport>,
     /// The times during which the cluster may have considered the session dead although it was alive: its node was
     /// suspended for longer than its lease, or Redis lost what the session had reported.
@@ -297,7 +299,7 @@ impl SentEvent {
 
     /// Whether the event is appended again if all its receivers end before they have received it.
     pub(super) fn may_be_redelivered(&self) -> bool {
-        !matches!(self.recipients, Recipients::All(_))
+        !matches!(self.recipients, Recipients::All(_) | Recipients::Watchers(_))
     }
 
     /// Whether exactly one session receives the event.
@@ -311,8 +313,13 @@ impl V1Session {
     pub(super) fn is_recipient(&self, recipients: Recipients) -> bool {
         match recipients {
             Recipients::All(kinds) | Recipients::Any(kinds) => kinds.contains(&self.kind),
-            Recipients::Guild(guild) => self.guilds.iter().any(|reported| reported.id == guild),
+            Recipients::Guild(guild) => self.kind == ClientKind::Bot && self.has_guild(guild),
+            Recipients::Watchers(guild) => self.kind == ClientKind::Website && self.has_guild(guild),
         }
+    }
+
+    fn has_guild(&self, guild: u64) -> bool {
+        self.guilds.iter().any(|reported| reported.id == guild)
     }
 
     /// Whether the session's report of the guild was in force before the event was sent.

@@ -274,6 +274,8 @@ fn is_receiver(session: &V1Session, event: &SentEvent) -> bool {
     match event.recipients {
         Recipients::All(_) => session.is_recipient(event.recipients),
         Recipients::Any(_) => false,
-        Recipients::Guild(guild) => session.had_reported(guild, event),
+        Recipients::Guild(guild) | Recipients::Watchers(guild) => {
+            session.is_recipient(event.recipients) && session.had_reported(guild, event)
+        }
     }
 }

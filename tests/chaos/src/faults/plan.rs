@@ -15,6 +15,7 @@ use super::{
     fault::ClusterFault,
     member::MemberClient,
     publisher::HttpPublisher,
+    reconnecting::ReconnectingClient,
     recorder::Recorder,
     report::FaultRow,
     shard::ShardClient,
@@ -48,6 +49,8 @@ pub struct FaultPlan {
     pub strikes: u32,
     /// How the nodes are connected.
     pub backing: Backing,
+    /// How many events each publisher sends per second; `None` leaves that to the seed.
+    pub rate: Option<u32>,
 }
 
 impl FaultPlan {
@@ -66,14 +69,18 @@ impl FaultPlan {
         };
         let Participants {
             members,
+            reconnecting,
             shards,
             publishers,
-        } = Participants::generate(self.backing.nodes(), self.fault.has_one_bot(), &mut rng);
-        let counts = (members.len(), shards.len());
+        } = Participants::generate(self, &mut rng);
+        let counts = (members.len() + reconnecting.len(), shards.len());
         // Dropping them aborts their tasks.
         let (mut clients, mut publishing) = (JoinSet::new(), JoinSet::new());
         for member in members {
             clients.spawn(member.run(context.clone()));
+        }
+        for client in reconnecting {
+            clients.spawn(client.run(context.clone()));
         }
         for shard in shards {
             clients.spawn(shard.run(context.clone()));
@@ -105,11 +112,17 @@ impl FaultPlan {
         if verdict.gone > 0 && !self.fault.loses_entries() {
             failures.push("nodes say that Redis has lost entries, and it has kept all".to_owned());
         }
+        let catch_ups = recorder.catch_ups();
+        if catch_ups.lost > 0 && !self.fault.loses_entries() {
+            failures.push("clients were told that events are lost, and Redis has kept all".to_owned());
+        }
         FaultRow {
             fault: self.fault.name(),
             seed: self.seed,
             verdict,
             resumed: recorder.resumed(),
+            caught_up: catch_ups.complete,
+            told_loss: catch_ups.lost,
             longest_gap_ms: u64::try_from(recorder.longest_gap(from, to).as_millis()).unwrap_or(u64::MAX),
             failures,
             past: cluster.actions().to_vec(),
@@ -121,15 +134,17 @@ impl FaultPlan {
 /// The clients of a run.
 struct Participants {
     members: Vec<MemberClient>,
+    reconnecting: Vec<ReconnectingClient>,
     shards: Vec<ShardClient>,
     publishers: Vec<HttpPublisher>,
 }
 
 impl Participants {
-    /// Generates the clients. Each node gets three bots, two websites of which one sends, a Discord bot with all its
-    /// shards, one Discord session that has all guilds, and a publisher. With `has_one_bot`, a single bot that reports
-    /// all guilds replaces all bots of version 1.
-    fn generate(nodes: usize, has_one_bot: bool, rng: &mut Rng) -> Self {
+    /// Generates the clients. Each node gets three bots, two websites of which one sends, a website that reconnects all
+    /// the time, a Discord bot with all its shards, one Discord session that has all guilds, and a publisher. If the
+    /// fault has one bot, a single bot that reports all guilds replaces all bots of version 1.
+    fn generate(plan: FaultPlan, rng: &mut Rng) -> Self {
+        let (nodes, has_one_bot) = (plan.backing.nodes(), plan.fault.has_one_bot());
         let (mut members, mut shards, mut publishers) = (Vec::new(), Vec::new(), Vec::new());
         for home in 0..nodes {
             for part in 0..5 {
@@ -163,11 +178,18 @@ impl Participants {
             }
             publishers.push(HttpPublisher {
                 home,
-                rate: rng.u32(10..40),
+                rate: plan.rate.unwrap_or(rng.u32(10..40)),
                 rng: rng.fork(),
             });
         }
+        let reconnecting = (0..nodes).map(|home| ReconnectingClient {
+            number: members.len() + home,
+            home,
+            guilds: rng.choose_multiple(GUILDS, 3),
+            rng: rng.fork(),
+        });
         Self {
+            reconnecting: reconnecting.collect(),
             members,
             shards,
             publishers,

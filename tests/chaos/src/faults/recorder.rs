@@ -42,7 +42,17 @@ struct RecorderState {
     attached: HashSet<usize>,
     /// How often a Discord session was resumed.
     resumed: u64,
+    catch_ups: CatchUps,
     complaints: Vec<String>,
+}
+
+/// How often clients caught up on what they had missed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct CatchUps {
+    /// How often they got everything.
+    pub(super) complete: u64,
+    /// How often they were told that events are lost.
+    pub(super) lost: u64,
 }
 
 impl Recorder {
@@ -55,6 +65,7 @@ impl Recorder {
             last_receipt: began,
             attached: HashSet::new(),
             resumed: 0,
+            catch_ups: CatchUps::default(),
             complaints: Vec::new(),
         })))
     }
@@ -157,6 +168,21 @@ impl Recorder {
     /// Returns how often a Discord session was resumed.
     pub(super) fn resumed(&self) -> u64 {
         self.state().resumed
+    }
+
+    /// Records that a client has caught up, or was told that events are lost.
+    pub(super) fn add_catch_up(&self, is_complete: bool) {
+        let catch_ups = &mut self.state().catch_ups;
+        if is_complete {
+            catch_ups.complete += 1;
+        } else {
+            catch_ups.lost += 1;
+        }
+    }
+
+    /// Returns how often clients caught up.
+    pub(super) fn catch_ups(&self) -> CatchUps {
+        self.state().catch_ups
     }
 
     /// Records whether the session of a shard client is connected.

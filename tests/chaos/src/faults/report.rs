@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::checker::FaultVerdict;
 
 /// The columns of a result line, after fault and seed.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 15] = [
     "accepted",
     "deliveries",
     "lost",
@@ -21,6 +21,8 @@ const COLUMNS: [&str; 13] = [
     "jumps",
     "op 9",
     "resumed",
+    "caught up",
+    "told loss",
     "gap ms",
 ];
 
@@ -35,6 +37,10 @@ pub struct FaultRow {
     pub verdict: FaultVerdict,
     /// How often a Discord session was resumed.
     pub resumed: u64,
+    /// How often a website that had reconnected got everything that it had missed.
+    pub caught_up: u64,
+    /// How often it was told that events are lost.
+    pub told_loss: u64,
     /// The longest time in which a client received nothing while events were sent, in milliseconds.
     pub longest_gap_ms: u64,
     /// What failed apart from the verdict, such as a client that did not reconnect.
@@ -74,6 +80,8 @@ impl FaultRow {
             verdict.jumps,
             verdict.invalid,
             self.resumed,
+            self.caught_up,
+            self.told_loss,
             self.longest_gap_ms,
         ];
         let cells = numbers

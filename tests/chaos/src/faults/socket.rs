@@ -27,20 +27,28 @@ pub(super) struct V1Socket(WebSocketStream<TcpStream>);
 impl V1Socket {
     /// Connects and identifies. Returns `None` if the node did not let the client in, for whatever reason.
     pub(super) async fn open(address: SocketAddr, kind: ClientKind, key: &str) -> Option<Self> {
-        timeout(ACCEPT_TIME, Self::identified(address, kind, key)).await.ok()?
+        let d = json!({ "type": kind.name(), "key": key });
+        Some(Self::open_with(address, kind, &d).await?.0)
     }
 
-    async fn identified(address: SocketAddr, kind: ClientKind, key: &str) -> Option<Self> {
+    /// Connects and identifies with this data. Returns the connection and the data of the welcome, or `None` if the node
+    /// did not let the client in.
+    pub(super) async fn open_with(address: SocketAddr, kind: ClientKind, d: &Value) -> Option<(Self, Value)> {
+        timeout(ACCEPT_TIME, Self::identified(address, kind, d)).await.ok()?
+    }
+
+    async fn identified(address: SocketAddr, kind: ClientKind, d: &Value) -> Option<(Self, Value)> {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok()?;
         let (stream, _) = client_async(format!("ws://{address}/?v=1"), stream).await.ok()?;
         let mut socket = Self(stream);
-        let identify = json!({ "op": 1, "t": "identify", "d": { "type": kind.name(), "key": key } });
-        socket.send(&identify).await?;
+        socket.send(&json!({ "op": 1, "t": "identify", "d": d })).await?;
         let welcome = format!("{kind}_connect_success");
         loop {
             match socket.next().await {
-                SocketEvent::Payload(payload) if payload["t"] == *welcome => return Some(socket),
+                SocketEvent::Payload(mut payload) if payload["t"] == *welcome => {
+                    return Some((socket, payload["d"].take()));
+                }
                 SocketEvent::Payload(_) => {}
                 SocketEvent::Ended(_) => return None,
             }

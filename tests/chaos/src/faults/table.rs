@@ -32,6 +32,13 @@ name = "guild_settings_changed"
 from = ["website", "service", "bot"]
 to = ["bot"]
 deliver = { guild = "/guildId" }
+
+[[events]]
+name = "guild_news"
+from = ["service"]
+to = ["website"]
+deliver = { guild = "/guildId" }
+require_receiver = false
 "#;
 
 /// The types that receive `announce`; the run has clients of two of them.
@@ -43,7 +50,7 @@ const WORKERS: &[ClientKind] = &[ClientKind::Bot];
 /// The types that receive an event for Discord sessions only: none.
 const NO_TYPES: &[ClientKind] = &[];
 
-/// The guilds that bots report and that events are sent for.
+/// The guilds that bots report, that websites watch, and that events are sent for.
 pub(super) const GUILDS: std::ops::RangeInclusive<u64> = 1..=6;
 /// The number of shards of the application, besides the session that has all guilds.
 pub(super) const SHARDS: u32 = 2;
@@ -73,11 +80,15 @@ impl EventDraft {
             Recipients::Any(WORKERS),
             Recipients::All(NO_TYPES),
         );
-        match rng.u8(..12) {
+        match rng.u8(..14) {
             0..=1 => draft("job", one, Reach::Nobody, None),
             2..=3 => {
                 let recipients = Recipients::Guild(rng.u64(GUILDS));
                 draft("guild_settings_changed", recipients, Reach::Nobody, None)
+            }
+            12..=13 => {
+                let recipients = Recipients::Watchers(rng.u64(GUILDS));
+                draft("guild_news", recipients, Reach::Nobody, None)
             }
             // These name their guild in their data; the next ones name it in `to`.
             4..=6 => draft("announce", all, Reach::Guild(guild), None),
@@ -111,7 +122,7 @@ impl EventDraft {
     /// Returns the event's data, as event `n` of this sender.
     pub(super) fn d(&self, sender: usize, n: u64) -> Value {
         let mut d = json!({ "sender": sender, "n": n });
-        if let Recipients::Guild(guild) = self.recipients {
+        if let Recipients::Guild(guild) | Recipients::Watchers(guild) = self.recipients {
             d["guildId"] = json!(guild.to_string());
         }
         if let Reach::Guild(guild) | Reach::Message(guild) = self.reach {

@@ -34,6 +34,9 @@ pub struct FaultOptions {
     /// How the nodes are connected
     #[arg(long, value_enum, default_value_t = Backing::Redis)]
     pub backing: Backing,
+    /// How many events each publisher sends per second [default: decided by the seed]
+    #[arg(long)]
+    pub rate: Option<u32>,
     /// Writes what happened and what the nodes logged into this folder: one file for each run, and one for each node
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
@@ -89,6 +92,7 @@ pub async fn run(options: &FaultOptions) -> Result<FaultReport> {
                 hold: options.hold_ms.map(|ms| Duration::from_millis(ms.into())),
                 strikes: options.strikes.unwrap_or(u32::MAX),
                 backing: options.backing,
+                rate: options.rate,
             };
             let row = plan.run().await;
             println!("{}", row.line());

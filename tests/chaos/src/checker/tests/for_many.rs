@@ -321,3 +321,30 @@ fn only_the_first_problems_are_described() {
     let first = "lost: event 1 of sender 0 (announce, sent at 0.010 s, offset 10 of epoch one) at bot 0";
     assert_eq!(verdict.problems[0], first);
 }
+
+#[test]
+fn events_for_watchers_are_due_at_websites_that_watch_the_guild() {
+    let mut run = TestRun::new();
+    let (watching, other, bot) = (
+        run.session(ClientKind::Website, 0),
+        run.session(ClientKind::Website, 0),
+        run.bot(),
+    );
+    run.reports(watching, 7, Some(0));
+    run.reports(other, 8, Some(0));
+    run.reports(bot, 7, Some(0));
+    run.send_many(3, Recipients::Watchers(7));
+    run.sees(watching, 1..=3);
+    run.assert_clean(0, 0);
+    // They are never appended again, so neither a repetition nor a late one is excused.
+    run.sees(watching, [2]);
+    run.assert_verdict([0, 1, 0, 0]);
+    run.0.sessions[watching].received.clear();
+    run.sees(watching, [1, 3, 2]);
+    run.assert_verdict([0, 0, 1, 0]);
+    run.0.sessions[watching].received.clear();
+    run.sees(watching, [1, 3]);
+    run.sees(other, [1]);
+    run.sees(bot, [1]);
+    run.assert_verdict([1, 0, 0, 2]);
+}
