@@ -1,11 +1,15 @@
-// A client of the gateway for a web page. It connects with a ticket, sends heartbeats, renews its ticket before its session
-// ends, and reconnects with a new ticket when the connection is lost.
+// A client of the gateway for a web page. It connects with a ticket, sends heartbeats, and renews its ticket before its
+// session ends. When the connection is lost, it reconnects with a new ticket and gets the events that it missed.
+//
+// At `load` the page has to read its state: it has just been opened, or some of the missed events are lost.
 
 export class Gateway extends EventTarget {
   #ticket; // Asks the website's own backend for a ticket: returns {ticket, url}.
   #socket = null;
   #heartbeat = null;
   #answers = new Map();
+  #position; // Everything up to here has been received. Unknown until the first connect success.
+  #own = new Set(); // The positions of the events that this page has sent.
   #nonce = 0;
   #attempts = 0;
   #isStopped = false;
@@ -48,12 +52,13 @@ export class Gateway extends EventTarget {
   #receive(socket, packet, ticket) {
     switch (packet.op) {
       case 5: // Hello.
-        socket.send(JSON.stringify({ op: 1, t: "identify", d: { type: "website", key: ticket } }));
+        this.#identify(socket, ticket);
         // Twice as often as needed, because a browser delays the timers of hidden pages.
         this.#heartbeat = setInterval(() => this.#beat(socket), packet.d.heartbeat / 2);
         return;
       case 11: // The gateway has received a heartbeat.
         this.#isHeard = true;
+        this.#position = packet.p ?? this.#position;
         return;
       case 0:
         return this.#event(packet);
@@ -62,15 +67,34 @@ export class Gateway extends EventTarget {
     }
   }
 
-  #event({ t, d, n, u }) {
+  // With `after`, the gateway sends the events after this position first. Without a value, JSON has no `after`.
+  #identify(socket, ticket) {
+    const d = { type: "website", key: ticket, positions: true, after: this.#position };
+    socket.send(JSON.stringify({ op: 1, t: "identify", d }));
+  }
+
+  #event({ t, d, n, p, u }) {
     if (t === "event_accepted" || t === "event_refused") {
       const answer = this.#answers.get(n);
       this.#answers.delete(n);
-      return t === "event_accepted" ? answer?.resolve(d) : answer?.reject(d);
+      if (t === "event_refused") return answer?.reject(d);
+      this.#own.add(d.position); // Not for `after`: events before it may still arrive.
+      return answer?.resolve(d);
     }
     if (t === "website_connect_success") this.#attempts = 0;
     if (t === "session_expiring") this.#renew();
-    this.#tell(t, { d, u });
+    this.#follow(t, p, d.position);
+    // After a lost connection, the events that the page itself has sent come back.
+    if (!this.#own.delete(p)) this.#tell(t, { d, u });
+  }
+
+  // Remembers how far the page has received everything.
+  #follow(t, p, position) {
+    // With `after`, the missed events come after the connect success, so its position says nothing yet.
+    const isFirst = t === "website_connect_success" && !this.#position;
+    if (p) this.#position = p;
+    if (isFirst || t === "caught_up" || t === "events_lost") this.#position = position;
+    if (isFirst || t === "events_lost") this.#tell("load");
   }
 
   // A connection on which heartbeats are not answered is dead, although the browser may not know.
