@@ -165,9 +165,10 @@ async fn a_session_gets_what_it_missed_once_and_in_order() {
             for (n, sent) in (1..).zip(&expected) {
                 assert_eq!(gets(&mut after, n).await, *sent);
             }
+            // A client that is cut off before them begins again.
+            assert_eq!(position(&success), start);
             let end = after.event("caught_up").await;
             assert_eq!(end["events"], expected.len());
-            assert_eq!(position(&end), position(&success));
             // An event for one session waits for the next one.
             for _ in 0..40 {
                 assert_eq!(after.next().await["t"], "any_note");
@@ -198,16 +199,16 @@ async fn a_position_that_the_log_does_not_have_is_a_loss() {
     ready(&one).await;
     let [first, second] = cluster(&server).await;
     for nodes in [[&one, &one], [&first, &second]] {
-        let known = note(nodes[0], 1).await;
-        let (epoch, offset) = known.split_once('-').expect("a position");
+        let mut last = note(nodes[0], 1).await;
+        let (epoch, offset) = last.split_once('-').expect("a position");
         let beyond = format!("{epoch}-{}", offset.parse::<u64>().unwrap() + 1000);
         let no_epoch = format!("0123456789abcdef-{offset}");
         for wrong in [&*beyond, &no_epoch, "x", "-", "0-0", "18446744073709551616-1"] {
-            let (mut client, success) = session(nodes[1], "website", json!({ "after": wrong })).await;
+            let (mut client, _) = session(nodes[1], "website", json!({ "after": wrong })).await;
             let lost = client.event("events_lost").await;
-            assert_eq!(lost, json!({ "after": wrong, "position": position(&success) }));
-            let sent = note(nodes[0], 2).await;
-            assert_eq!(gets(&mut client, 2).await, sent);
+            assert_eq!(lost, json!({ "after": wrong, "position": last }));
+            last = note(nodes[0], 2).await;
+            assert_eq!(gets(&mut client, 2).await, last);
         }
     }
 }
@@ -221,11 +222,12 @@ async fn a_trimmed_log_is_a_loss() {
     for node in [&one, &cluster] {
         ready(node).await;
         let start = note(node, 1).await;
+        let mut end = String::new();
         for n in 2..=200 {
-            note(node, n).await;
+            end = note(node, n).await;
         }
-        let (mut client, success) = session(node, "website", json!({ "after": start })).await;
-        let lost = json!({ "after": start, "position": position(&success) });
+        let (mut client, _) = session(node, "website", json!({ "after": start })).await;
+        let lost = json!({ "after": start, "position": end });
         assert_eq!(client.event("events_lost").await, lost);
         let sent = note(node, 201).await;
         assert_eq!(gets(&mut client, 201).await, sent);
@@ -458,6 +460,7 @@ async fn a_history_that_is_gone_or_forbidden_says_so() {
             "?limit=1001",
             "?limit=x",
             "?guild=x",
+            "?t=nope",
             "?before=1",
         ] {
             let response = history(node, wrong).await;
@@ -473,5 +476,53 @@ async fn a_history_that_is_gone_or_forbidden_says_so() {
         assert_eq!((response.status, &response.json()["code"]), (403, &json!("forbidden")));
         let response = request(node.address(), "GET", "/api/v1/events", &[], "").await;
         assert_eq!(response.status, 401);
+    }
+}
+
+/// The offset of a position.
+fn offset(position: &str) -> u64 {
+    let (_, offset) = position.split_once('-').expect("a position");
+    offset.parse().expect("an offset")
+}
+
+#[tokio::test]
+async fn whatever_has_a_position_comes_after_everything_before_it() {
+    let server = RedisProcess::start().await;
+    let one = setup().start().await;
+    ready(&one).await;
+    let [first, second] = cluster(&server).await;
+    for nodes in [[&one, &one], [&first, &second]] {
+        const EVENTS: u64 = 200;
+        let (a, _) = session(nodes[0], "website", json!({ "positions": true })).await;
+        let (b, _) = session(nodes[1], "website", json!({ "positions": true })).await;
+        let exchange = async |mut client: V1Client| {
+            for n in 1..=EVENTS {
+                // Every other packet has an effect on this session alone.
+                let packet = match n % 2 {
+                    0 => json!({ "op": 1, "t": "watch_guilds", "n": n, "d": { "guilds": ["1"] } }),
+                    _ => json!({ "op": 1, "t": "note", "n": n, "d": { "n": n } }),
+                };
+                client.send(&packet).await;
+            }
+            let (mut answers, mut events, mut highest) = (0, 0, 0);
+            while answers < EVENTS || events < EVENTS / 2 {
+                let payload = client.next().await;
+                let told = match payload["t"].as_str() {
+                    Some("event_accepted") => {
+                        answers += 1;
+                        position(&payload["d"])
+                    }
+                    Some("note") => {
+                        events += 1;
+                        let told = payload["p"].as_str().expect("a position");
+                        assert!(offset(told) > highest, "{payload} after {highest}");
+                        told
+                    }
+                    _ => panic!("{payload}"),
+                };
+                highest = highest.max(offset(told));
+            }
+        };
+        tokio::join!(exchange(a), exchange(b));
     }
 }

@@ -118,7 +118,8 @@ async fn load_later_waves_of_stopped_readers_need_no_more_memory() {
     /// its readers' outboxes held.
     const KEPT_KIB: u64 = 32 * 1024;
     const WAVES: u64 = 12;
-    let node = full_setup().start().await;
+    // The log keeps the latest events, which is not what this is about.
+    let node = full_setup().set("cluster.log_bytes", 1 << 20).start().await;
     let mut healthy = V1Client::session(&node, "bot", &key("bot")).await;
     let wait_until_removed = async || {
         eventually("the sessions of the wave are removed", async || {

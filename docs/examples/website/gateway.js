@@ -9,7 +9,6 @@ export class Gateway extends EventTarget {
   #heartbeat = null;
   #answers = new Map();
   #position; // Everything up to here has been received. Unknown until the first connect success.
-  #own = new Set(); // The positions of the events that this page has sent.
   #nonce = 0;
   #attempts = 0;
   #isStopped = false;
@@ -58,7 +57,7 @@ export class Gateway extends EventTarget {
         return;
       case 11: // The gateway has received a heartbeat.
         this.#isHeard = true;
-        this.#position = packet.p ?? this.#position;
+        this.#position = packet.p;
         return;
       case 0:
         return this.#event(packet);
@@ -74,27 +73,18 @@ export class Gateway extends EventTarget {
   }
 
   #event({ t, d, n, p, u }) {
+    const isFirst = this.#position === undefined;
+    // An event has its position beside its data, an answer or news of the gateway in it.
+    this.#position = p ?? d.position ?? this.#position;
     if (t === "event_accepted" || t === "event_refused") {
       const answer = this.#answers.get(n);
       this.#answers.delete(n);
-      if (t === "event_refused") return answer?.reject(d);
-      this.#own.add(d.position); // Not for `after`: events before it may still arrive.
-      return answer?.resolve(d);
+      return t === "event_accepted" ? answer?.resolve(d) : answer?.reject(d);
     }
     if (t === "website_connect_success") this.#attempts = 0;
     if (t === "session_expiring") this.#renew();
-    this.#follow(t, p, d.position);
-    // After a lost connection, the events that the page itself has sent come back.
-    if (!this.#own.delete(p)) this.#tell(t, { d, u });
-  }
-
-  // Remembers how far the page has received everything.
-  #follow(t, p, position) {
-    // With `after`, the missed events come after the connect success, so its position says nothing yet.
-    const isFirst = t === "website_connect_success" && !this.#position;
-    if (p) this.#position = p;
-    if (isFirst || t === "caught_up" || t === "events_lost") this.#position = position;
     if (isFirst || t === "events_lost") this.#tell("load");
+    this.#tell(t, { d, u });
   }
 
   // A connection on which heartbeats are not answered is dead, although the browser may not know.

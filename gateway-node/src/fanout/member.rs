@@ -4,14 +4,14 @@ use std::cell::Cell;
 
 use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_id::SessionId, v1::Encoding};
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     scopes::Scopes,
     subscriber_groups::{GroupMember, SubscriberGroups},
 };
 use crate::{
-    backplane::{Audience, Entry},
+    backplane::{Audience, Entry, Epoch, Position},
     encode::{DispatchEncoder, LogCursor, WireFormat, encoded_event::EncodedEvent},
     transport::{Batch, Outbox},
 };
@@ -92,9 +92,53 @@ pub(crate) struct ApplicationSubscribers {
     pub(crate) started: u64,
     /// The last entry that has been delivered to all sessions that receive it.
     pub(crate) finished: Option<LogCursor>,
+    awaited: Vec<AwaitedPosition>,
+}
+
+/// A position that someone waits for.
+struct AwaitedPosition {
+    position: Position,
+    /// The epoch in which the wait began.
+    began_in: Option<Epoch>,
+    /// Ends the wait when it is dropped.
+    waiter: oneshot::Sender<()>,
 }
 
 impl ApplicationSubscribers {
+    /// Records that everything up to this entry has been delivered.
+    pub(crate) fn finish(&mut self, cursor: LogCursor) {
+        self.finished = Some(cursor);
+        if !self.awaited.is_empty() {
+            let reached = cursor.position;
+            self.awaited.retain(|it| it.is_pending(reached));
+        }
+    }
+
+    /// Returns how far a v1 session is: every entry up to there was sent to it, or is not for it. Without a member, how
+    /// far the worker is.
+    pub(crate) fn v1_cursor(&self, id: SessionId) -> Option<LogCursor> {
+        // The next entries may have been delivered to this session but not to all others.
+        let own = self.v1.get(id).map(|(_, member)| member.since.get());
+        own.into_iter().chain(self.finished).max_by_key(|cursor| cursor.number)
+    }
+
+    /// Returns a wait until everything up to a position has been delivered to a v1 session, or `None` if it has been. The
+    /// receiver fails then; it never gets a value. The wait also ends if the log leaves the epoch.
+    pub(crate) fn reach(&mut self, id: SessionId, position: Position) -> Option<oneshot::Receiver<()>> {
+        let (waiter, reached) = oneshot::channel();
+        let here = self.v1_cursor(id).map(|cursor| cursor.position);
+        let awaited = AwaitedPosition {
+            position,
+            began_in: here.map(|here| here.epoch),
+            waiter,
+        };
+        if here.is_some_and(|here| !awaited.is_pending(here)) {
+            return None;
+        }
+        self.awaited.push(awaited);
+        Some(reached)
+    }
+
     /// Returns the member with this session id, if its owner has this fencing token.
     pub(crate) fn discord_member(&self, id: SessionId, fencing_token: u64) -> Option<&DiscordMember> {
         let (_, discord_member) = self.discord.get(id)?;
@@ -106,6 +150,18 @@ impl ApplicationSubscribers {
         if self.discord_member(id, fencing_token).is_some() {
             self.discord.remove(id);
         }
+    }
+}
+
+impl AwaitedPosition {
+    /// Whether someone still waits for the position when the worker is here.
+    fn is_pending(&self, here: Position) -> bool {
+        let is_ahead = if here.epoch == self.position.epoch {
+            here.offset < self.position.offset
+        } else {
+            self.began_in.is_none_or(|began_in| here.epoch == began_in)
+        };
+        is_ahead && !self.waiter.is_closed()
     }
 }
 

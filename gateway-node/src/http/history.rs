@@ -52,6 +52,9 @@ struct HistoryBody {
 struct HistoryEvent {
     p: String,
     t: Arc<str>,
+    /// The user who sent it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    u: Option<String>,
     d: Box<RawValue>,
     at: u64,
 }
@@ -80,6 +83,11 @@ pub(super) async fn history(
         return Err(malformed());
     }
     let table = api.app.events.current();
+    if query.t.as_ref().is_some_and(|name| !table.has(name)) {
+        return Err(ApiError::Malformed(
+            "`t` is not an event of the configuration".to_owned(),
+        ));
+    }
     let filter = HistoryFilter {
         name: query.t,
         guild,
@@ -173,6 +181,7 @@ fn event(entry: &Entry) -> Result<HistoryEvent, ApiError> {
     Ok(HistoryEvent {
         p: entry.position.to_string(),
         t: Arc::clone(&entry.name),
+        u: entry.user.as_ref().map(|user| user.as_str().to_owned()),
         d: RawValue::from_string(entry.d.to_string()).map_err(|_| ApiError::Internal)?,
         at: entry.at,
     })

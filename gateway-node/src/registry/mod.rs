@@ -247,8 +247,9 @@ impl Deliver for Registry {
         });
         if event.entry.discord.is_some() {
             self.inner.metrics.entries.inc();
-            self.inner.delivery_queue.push(event);
         }
+        // The shards have to know how far they are, whoever receives it.
+        self.inner.delivery_queue.push(event);
     }
 
     fn reset(&self, application: &Arc<str>, from: Option<Position>) {

@@ -4,6 +4,8 @@ use std::{cell::Cell, sync::Arc};
 
 use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_id::SessionId, v1::Encoding};
 
+use tokio::sync::oneshot;
+
 use super::{
     RegistryShard, SessionKind,
     shard::{Identity, SessionEntry},
@@ -237,14 +239,17 @@ impl SessionHandle {
     /// it. Returns `None` if it receives nothing yet, or nothing more.
     pub fn v1_cursor(&self) -> Option<LogCursor> {
         self.with_identity(|subscribers, id, _| {
-            let (_, member) = subscribers.v1.get(id)?;
-            // The next entries may have been delivered to this session but not to all others.
-            [Some(member.since.get()), subscribers.finished]
-                .into_iter()
-                .flatten()
-                .max_by_key(|cursor| cursor.number)
+            subscribers.v1.get(id)?;
+            subscribers.v1_cursor(id)
         })
         .flatten()
+    }
+
+    /// Returns a wait until everything up to a position has been delivered to a v1 session, or `None` if it has been. The
+    /// receiver fails then; it never gets a value.
+    pub fn reach(&self, position: Position) -> Option<oneshot::Receiver<()>> {
+        self.with_identity(|subscribers, id, _| subscribers.reach(id, position))
+            .flatten()
     }
 
     fn is_severed(&self) -> bool {

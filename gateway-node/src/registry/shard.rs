@@ -212,7 +212,7 @@ impl RegistryShard {
     /// Records that these entries have been delivered to all sessions that receive them.
     fn finish(&self, entries: &[Arc<EncodedEvent>]) {
         if let Some(last) = entries.last() {
-            self.with_subscribers(last, |subscribers| subscribers.finished = Some(last.cursor()));
+            self.with_subscribers(last, |subscribers| subscribers.finish(last.cursor()));
         }
     }
 

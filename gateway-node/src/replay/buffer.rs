@@ -85,7 +85,7 @@ impl ReplayBuffer {
     pub(super) fn push(
         &mut self,
         entry: Entry,
-        encode: impl FnOnce(Entry, u64) -> Arc<EncodedEvent>,
+        encode: impl Fn(Entry, u64) -> Arc<EncodedEvent>,
         limits: ReplayLimits,
         now: Instant,
     ) -> Arc<EncodedEvent> {
@@ -105,7 +105,13 @@ impl ReplayBuffer {
         // Another append of an event is for sessions that are there now.
         if event.entry.discord.is_some() || event.entry.first.is_none() {
             self.bytes += event.entry.weight();
-            self.kept.push_back((now, Arc::clone(&event)));
+            // The frames of a copy are made when a session catches up. Those for live sessions are freed once they are
+            // delivered: few clients of version 1 ask for them again.
+            let kept = match &event.entry.discord {
+                Some(_) => Arc::clone(&event),
+                None => encode(event.entry.clone(), number),
+            };
+            self.kept.push_back((now, kept));
             self.trim(limits, now);
         }
         event

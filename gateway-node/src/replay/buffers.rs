@@ -65,7 +65,7 @@ impl ReplayBuffers {
     }
 
     /// Adds the next entry of its log, which `encode` numbers.
-    pub(crate) fn push(&self, entry: Entry, encode: impl FnOnce(Entry, u64) -> Arc<EncodedEvent>) -> Arc<EncodedEvent> {
+    pub(crate) fn push(&self, entry: Entry, encode: impl Fn(Entry, u64) -> Arc<EncodedEvent>) -> Arc<EncodedEvent> {
         let now = Instant::now();
         let mut state = self.lock();
         let buffer = match state.buffers.get_mut(&entry.application) {

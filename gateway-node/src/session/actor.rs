@@ -21,6 +21,10 @@ use crate::{
     transport::{Context, Inbound, Inbox, Outbox},
 };
 
+/// How long an answer waits until the events before its position are sent. They come within milliseconds, unless the log
+/// has just lost them.
+const REACH: Duration = Duration::from_secs(5);
+
 /// A session: its protocol's state, its timer, and its registration.
 pub struct Session<P: Protocol> {
     protocol: P,
@@ -37,6 +41,8 @@ pub struct Session<P: Protocol> {
     id: Option<SessionId>,
     /// Whether it watches guilds instead of reporting them.
     is_watching: bool,
+    /// Whether its client is told positions.
+    has_positions: bool,
     /// Whether it is a bot that watches its guilds until its first report is applied.
     watches_until_report: bool,
     /// The number of reports whose result is awaited or known, and that of the latest one that has been applied.
@@ -69,6 +75,7 @@ impl<P: Protocol> Session<P> {
             ticket: None,
             id: None,
             is_watching: false,
+            has_positions: false,
             watches_until_report: false,
             reports: 0,
             reports_applied: 0,
@@ -196,6 +203,7 @@ impl<P: Protocol> Session<P> {
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
         self.is_watching = registration.kind != ClientType::Bot;
+        self.has_positions = registration.has_positions;
         self.watches_until_report = registration.kind == ClientType::Bot && !registration.guilds.is_empty();
         self.ticket.clone_from(&registration.ticket);
         if let Some(handle) = &self.handle {
@@ -231,7 +239,10 @@ impl<P: Protocol> Session<P> {
                 .map(move |result, session, context| match result {
                     Ok(result) => {
                         let result = session.take_effect(count, watched, result);
-                        session.reported(number, result, context);
+                        let position = result.ok();
+                        session.once_reached(position, context, move |session, context| {
+                            session.reported(number, result, context);
+                        });
                     }
                     Err(applied) => {
                         session.reported(number, Err(Unavailable), context);
@@ -298,9 +309,33 @@ impl<P: Protocol> Session<P> {
             when_unavailable: WhenUnavailable::Hold,
         });
         context.spawn(answer.into_actor(self).map(move |answer, session, context| {
-            let position = answer.and_then(|positions| positions.first().copied().ok_or(PublishError::Unknown));
-            session.published(&name, number, position, context);
+            let result = answer.and_then(|positions| positions.first().copied().ok_or(PublishError::Unknown));
+            let position = result.as_ref().ok().copied().filter(|_| number > 0);
+            session.once_reached(position, context, move |session, context| {
+                session.published(&name, number, result, context);
+            });
         }));
+    }
+
+    /// Calls `answer`, which tells the client this position. A client that is told positions must not get it before
+    /// everything that comes before it in the log, since it may catch up from there.
+    fn once_reached(
+        &mut self,
+        position: Option<Position>,
+        context: &mut Context<Self>,
+        answer: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
+    ) {
+        let handle = self.handle.as_ref().filter(|_| self.has_positions);
+        match handle
+            .zip(position)
+            .and_then(|(handle, position)| handle.reach(position))
+        {
+            Some(reached) => {
+                let waiting = tokio::time::timeout(REACH, reached).into_actor(self);
+                context.spawn(waiting.map(move |_, session, context| answer(session, context)));
+            }
+            None => answer(self, context),
+        }
     }
 
     fn published(

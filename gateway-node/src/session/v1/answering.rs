@@ -64,6 +64,10 @@ impl V1 {
     }
 
     pub(super) fn send_answers(&mut self, actions: &mut V1Actions) {
+        if self.catching_up.is_some() {
+            // They may have positions beyond what the client has missed.
+            return;
+        }
         while let Some(answer) = self.answers.as_mut().and_then(|answers| answers.next()) {
             actions.push(self.send(&answer));
         }

@@ -18,15 +18,11 @@ use crate::{
 };
 
 impl V1 {
-    /// Starts to catch up.
-    pub(super) fn catch_up(&mut self, mut catching_up: CatchUp) -> V1Actions {
-        let lost = catching_up.begin();
-        let mut actions = V1Actions::new();
-        if let Some(lost) = lost {
-            actions.extend(self.tell_loss(&lost));
-        }
-        actions.push(catching_up.read());
-        self.catching_up = Some(Box::new(catching_up));
+    /// Starts to catch up. `lost` is what the client is told if it named a position that this log cannot have.
+    pub(super) fn catch_up(&mut self, catch_up: CatchUp, lost: Option<&str>) -> V1Actions {
+        let mut actions: V1Actions = lost.into_iter().flat_map(|lost| self.tell_loss(lost)).collect();
+        actions.push(catch_up.read());
+        self.catching_up = Some(Box::new(catch_up));
         actions
     }
 
@@ -94,6 +90,7 @@ impl V1 {
             actions.push(self.send(&payload::caught_up(&position.to_string(), events)));
             actions.push(Action::CountCatchUp { is_complete: true });
         }
+        self.send_answers(&mut actions);
         actions.extend(deferred.and_then(|(report, number)| self.report_action(report, number)));
         actions
     }

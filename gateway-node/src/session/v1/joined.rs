@@ -48,19 +48,6 @@ impl V1 {
                 let interval = self.settings.heartbeat_ms();
                 self.ticket = ticket.map(|taken| Box::new(TicketState::new(taken, now)));
                 let left = self.ticket.as_ref().map(|it| it.left_ms(now));
-                let position = positions.then(|| since.to_string());
-                let success = ConnectSuccess {
-                    kind,
-                    id,
-                    node: &self.settings.node,
-                    heartbeat_ms: interval,
-                    expires_in_ms: left,
-                    position: position.as_deref(),
-                };
-                let mut actions = smallvec![self.send(&success.payload())];
-                if kind == ClientType::Bot || wants_counts {
-                    actions.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
-                }
                 let of_report = report
                     .as_ref()
                     .filter(|_| positions)
@@ -76,15 +63,29 @@ impl V1 {
                     ticket: self.ticket.as_ref().map(|it| Arc::clone(&it.ticket)),
                     since,
                 };
+                self.has_positions = positions;
+                let mut catch_up = positions.then(|| CatchUp::new(registration.clone(), after, report.clone()));
+                let lost = catch_up.as_mut().and_then(CatchUp::begin);
+                let position = catch_up.as_ref().map(|it| it.position().to_string());
+                let success = ConnectSuccess {
+                    kind,
+                    id,
+                    node: &self.settings.node,
+                    heartbeat_ms: interval,
+                    expires_in_ms: left,
+                    position: position.as_deref(),
+                };
+                let mut actions = smallvec![self.send(&success.payload())];
+                if kind == ClientType::Bot || wants_counts {
+                    actions.push(self.send(&payload::event(payload::GuildCount::NAME, &counts.d())));
+                }
                 // After the connect success and in the same turn, so that no event overtakes it.
-                actions.push(Action::Register(Box::new(registration.clone())));
+                actions.push(Action::Register(Box::new(registration)));
                 // At once if the session is shorter than the warning before its end.
                 actions.extend(self.end_ticket(now));
-                if positions {
-                    self.has_positions = true;
-                    actions.extend(self.catch_up(CatchUp::new(registration, after, report)));
-                } else {
-                    actions.extend(report.and_then(|report| self.report_action(report, 0)));
+                match catch_up {
+                    Some(catch_up) => actions.extend(self.catch_up(catch_up, lost.as_deref())),
+                    None => actions.extend(report.and_then(|report| self.report_action(report, 0))),
                 }
                 actions
             }

@@ -30,6 +30,8 @@ const IDLE: Duration = Duration::from_millis(10);
 
 /// `cluster.log_bytes` of a node with Discord sessions: the log that they resume from.
 const LOG_BYTES: u32 = 32 * 1024 * 1024;
+/// That of a node with sessions of version 1, which catch up on nothing here.
+const V1_LOG_BYTES: u32 = 1024 * 1024;
 /// Routes the event to Discord sessions, all of which may identify at once. Version 1 needs no file: development mode
 /// routes the event to bots.
 const EVENTS: &str = r#"
@@ -125,7 +127,10 @@ impl SlowOptions {
         ];
         match self.protocol {
             // The clients send no heartbeats: this tool is about reading.
-            LoadProtocol::V1 => settings.push(("v1.heartbeat_interval_ms", 3_600_000.to_string())),
+            LoadProtocol::V1 => settings.extend([
+                ("v1.heartbeat_interval_ms", 3_600_000.to_string()),
+                ("cluster.log_bytes", V1_LOG_BYTES.to_string()),
+            ]),
             LoadProtocol::Discord => settings.extend([
                 ("discord.heartbeat_interval_ms", 3_600_000.to_string()),
                 ("discord.hello_delay_ms", 0.to_string()),
