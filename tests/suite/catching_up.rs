@@ -199,16 +199,16 @@ async fn a_position_that_the_log_does_not_have_is_a_loss() {
     ready(&one).await;
     let [first, second] = cluster(&server).await;
     for nodes in [[&one, &one], [&first, &second]] {
-        let mut last = note(nodes[0], 1).await;
-        let (epoch, offset) = last.split_once('-').expect("a position");
+        let mut end = note(nodes[0], 1).await;
+        let (epoch, offset) = end.split_once('-').expect("a position");
         let beyond = format!("{epoch}-{}", offset.parse::<u64>().unwrap() + 1000);
         let no_epoch = format!("0123456789abcdef-{offset}");
         for wrong in [&*beyond, &no_epoch, "x", "-", "0-0", "18446744073709551616-1"] {
             let (mut client, _) = session(nodes[1], "website", json!({ "after": wrong })).await;
             let lost = client.event("events_lost").await;
-            assert_eq!(lost, json!({ "after": wrong, "position": last }));
-            last = note(nodes[0], 2).await;
-            assert_eq!(gets(&mut client, 2).await, last);
+            assert_eq!(lost, json!({ "after": wrong, "position": end }));
+            end = note(nodes[0], 2).await;
+            assert_eq!(gets(&mut client, 2).await, end);
         }
     }
 }

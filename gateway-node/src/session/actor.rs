@@ -39,18 +39,26 @@ pub struct Session<P: Protocol> {
     /// Its ticket, if it identified with one. `key` is the one that issued it.
     ticket: Option<Arc<SessionTicket>>,
     id: Option<SessionId>,
-    /// Whether it watches guilds instead of reporting them.
-    is_watching: bool,
+    guilds: GuildsUse,
     /// Whether its client is told positions.
     has_positions: bool,
-    /// Whether it is a bot that watches its guilds until its first report is applied.
-    watches_until_report: bool,
     /// The number of reports whose result is awaited or known, and that of the latest one that has been applied.
     reports: u64,
     reports_applied: u64,
     /// The running timer, and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
     has_ended: bool,
+}
+
+/// What the guilds of a v1 session are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GuildsUse {
+    /// It reports them.
+    Reported,
+    /// It watches them.
+    Watched,
+    /// It is a bot that has caught up, and watches the guilds of its identify until its first report is applied.
+    WatchedUntilReported,
 }
 
 impl<P: Protocol> Session<P> {
@@ -74,9 +82,8 @@ impl<P: Protocol> Session<P> {
             key: None,
             ticket: None,
             id: None,
-            is_watching: false,
+            guilds: GuildsUse::Reported,
             has_positions: false,
-            watches_until_report: false,
             reports: 0,
             reports_applied: 0,
             timer: None,
@@ -202,9 +209,12 @@ impl<P: Protocol> Session<P> {
         self.permit.identify();
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
-        self.is_watching = registration.kind != ClientType::Bot;
         self.has_positions = registration.has_positions;
-        self.watches_until_report = registration.kind == ClientType::Bot && !registration.guilds.is_empty();
+        self.guilds = match registration.kind {
+            ClientType::Bot if registration.guilds.is_empty() => GuildsUse::Reported,
+            ClientType::Bot => GuildsUse::WatchedUntilReported,
+            _ => GuildsUse::Watched,
+        };
         self.ticket.clone_from(&registration.ticket);
         if let Some(handle) = &self.handle {
             handle.identify(registration, self.outbox.clone());
@@ -216,10 +226,12 @@ impl<P: Protocol> Session<P> {
             return;
         };
         let watched = match &report.guilds {
-            ReportedGuilds::Ids(guilds) if self.is_watching => Some(guilds.clone()),
-            _ => self.watches_until_report.then(Vec::new),
+            ReportedGuilds::Ids(guilds) if self.guilds == GuildsUse::Watched => Some(guilds.clone()),
+            _ => (self.guilds == GuildsUse::WatchedUntilReported).then(Vec::new),
         };
-        self.watches_until_report = false;
+        if self.guilds == GuildsUse::WatchedUntilReported {
+            self.guilds = GuildsUse::Reported;
+        }
         let backplane = &self.worker.app.backplane;
         let applied = backplane.report(key.application(), id, self.namespace(key), report);
         if number == 0 && watched.is_none() {
