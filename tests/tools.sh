@@ -13,6 +13,7 @@
 #   UTILBOT_TEST_REDIS              redis-server, which tests start on ports of their own
 #   UTILBOT_TEST_REDIS_CLI          redis-cli of the same version
 #   UTILBOT_TEST_HAPROXY            haproxy, 2.4 or later, which tests start on ports of their own
+#   UTILBOT_TEST_NGINX              nginx, likewise
 #
 # If a tool is missing and cannot be installed, the run fails and prints the command that installs it. No test is
 # skipped.
@@ -91,9 +92,9 @@ has_redis() {
     command -v redis-server >/dev/null && command -v redis-cli >/dev/null
 }
 
-# Debian installs haproxy in a folder that is on root's PATH only.
-haproxy_on_path() {
-    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v haproxy
+# Debian installs haproxy and nginx in a folder that is on root's PATH only.
+server_on_path() {
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1"
 }
 
 system_tools() {
@@ -105,7 +106,8 @@ system_tools() {
     command -v shellcheck >/dev/null || missing+=(shellcheck)
     command -v faketime >/dev/null || missing+=(faketime)
     has_redis || missing+=(redis-server)
-    haproxy_on_path >/dev/null || missing+=(haproxy)
+    server_on_path haproxy >/dev/null || missing+=(haproxy)
+    server_on_path nginx >/dev/null || missing+=(nginx)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
@@ -119,8 +121,9 @@ system_tools() {
     UTILBOT_TEST_REDIS=$(command -v redis-server)
     UTILBOT_TEST_REDIS_CLI=$(command -v redis-cli)
     export UTILBOT_TEST_REDIS UTILBOT_TEST_REDIS_CLI
-    UTILBOT_TEST_HAPROXY=$(haproxy_on_path) || fail "no haproxy; run: sudo apt-get install haproxy"
-    export UTILBOT_TEST_HAPROXY
+    UTILBOT_TEST_HAPROXY=$(server_on_path haproxy) || fail "no haproxy; run: sudo apt-get install haproxy"
+    UTILBOT_TEST_NGINX=$(server_on_path nginx) || fail "no nginx; run: sudo apt-get install nginx"
+    export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

@@ -32,6 +32,12 @@ from = ["service"]
 to = ["bot", "website"]
 deliver = "any"
 require_receiver = false
+
+[[events]]
+name = "bot_any_note"
+from = ["service"]
+to = ["bot"]
+deliver = "any"
 "#;
 
 fn setup() -> Setup {
@@ -525,4 +531,37 @@ async fn whatever_has_a_position_comes_after_everything_before_it() {
         };
         tokio::join!(exchange(a), exchange(b));
     }
+}
+
+#[tokio::test]
+async fn an_idle_session_keeps_a_position_that_the_log_still_has() {
+    let server = RedisProcess::start().await;
+    let setup = || setup().set("cluster.log_entries", 64);
+    let nodes = [
+        setup().redis(&server.url()).start().await,
+        setup().redis(&server.url()).start().await,
+    ];
+    for node in &nodes {
+        ready(node).await;
+    }
+    let (mut idle, _) = session(&nodes[0], "website", json!({ "positions": true, "guilds": ["1"] })).await;
+    // All of these events are for a bot on the other node, and fill the log twice.
+    let (mut bot, _) = session(&nodes[1], "bot", json!({})).await;
+    let mut end = String::new();
+    for n in 0..130 {
+        end = match n % 2 {
+            0 => send(&nodes[1], "bot_any_note", json!({ "n": n })).await,
+            _ => send(&nodes[1], "bot_note", json!({ "n": n })).await,
+        };
+        assert_eq!(bot.next().await["d"]["n"], n);
+    }
+    let last = eventually("the position of the last event", async || {
+        let last = heartbeat(&mut idle).await;
+        (last == end).then_some(last)
+    })
+    .await;
+    drop(idle);
+    let (mut back, _) = session(&nodes[1], "website", json!({ "after": last, "guilds": ["1"] })).await;
+    let nothing = json!({ "position": last, "events": 0 });
+    assert_eq!(back.event("caught_up").await, nothing);
 }

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, process::Stdio};
 
 use gateway_harness::{
-    Balancer, NodeProcess, RedisProcess, Setup, V1Client, WAIT, full_setup, key, publish, ready, tool, within_time,
+    Balancer, Nginx, NodeProcess, RedisProcess, Setup, V1Client, WAIT, full_setup, key, publish, ready, tool,
+    within_time,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -131,14 +132,32 @@ impl BrowserPage {
     }
 }
 
+/// Starts two nodes with a Redis. A session is announced to end 30 s before it does.
+async fn two_nodes(server: &RedisProcess) -> ([NodeProcess; 2], [SocketAddr; 3]) {
+    let nodes = [start(server, 30_000).await, start(server, 30_000).await];
+    let [first, second] = [&nodes[0], &nodes[1]].map(NodeProcess::address);
+    (nodes, [first, second, second])
+}
+
 #[tokio::test]
 async fn a_page_with_nothing_but_tickets_receives_sends_and_renews_through_the_balancer() {
     let server = RedisProcess::start().await;
-    // A session is announced to end after a second, and lasts for another 30.
-    let nodes = [start(&server, 30_000).await, start(&server, 30_000).await];
-    let [first, second] = [&nodes[0], &nodes[1]].map(NodeProcess::address);
-    let balancer = Balancer::start([first, second, second]).await;
-    let backend = Backend::start(balancer.address(), 31_000).await;
+    let (nodes, addresses) = two_nodes(&server).await;
+    let balancer = Balancer::start(addresses).await;
+    a_page_receives_sends_and_renews(&nodes, balancer.address()).await;
+}
+
+#[tokio::test]
+async fn a_page_with_nothing_but_tickets_receives_sends_and_renews_through_nginx() {
+    let server = RedisProcess::start().await;
+    let (nodes, addresses) = two_nodes(&server).await;
+    let nginx = Nginx::start(addresses).await;
+    a_page_receives_sends_and_renews(&nodes, nginx.address()).await;
+}
+
+async fn a_page_receives_sends_and_renews(nodes: &[NodeProcess; 2], gateway: SocketAddr) {
+    // A session is announced to end after a second.
+    let backend = Backend::start(gateway, 31_000).await;
     let mut bot = V1Client::session(&nodes[0], "bot", &key("bot")).await;
     bot.send(&json!({ "op": 1, "t": "send_servers", "n": 0, "d": { "guilds": ["42", "43"] } }))
         .await;

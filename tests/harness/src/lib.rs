@@ -19,6 +19,7 @@ mod deadline;
 pub mod discord;
 pub mod frame;
 mod http;
+mod nginx;
 mod node;
 mod port;
 mod proxy;
@@ -34,6 +35,7 @@ pub use self::{
     command::{Ran, gateway, run, tool},
     deadline::{WAIT, eventually, within, within_time},
     http::{ApiResponse, RequestError, ask, get, metric, post, publish, ready, request},
+    nginx::Nginx,
     node::NodeProcess,
     proxy::Proxy,
     raw::{Raw, RawFrame, frame, header, read_frames},

@@ -102,6 +102,7 @@ fn every_deploy_file_is_known() {
         "grafana/gateway.json",
         "haproxy.cfg",
         "kubernetes.yaml",
+        "nginx.conf",
         "prometheus.yml",
         "setup.sh",
         "systemd/utilbot-gateway.service",

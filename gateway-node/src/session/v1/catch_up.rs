@@ -36,8 +36,7 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    /// Creates the state of a session that begins at `after`, or where it joined. `guilds` are those that it watches or,
-    /// if it is a bot, reports first.
+    /// Creates the state of a session whose client named `after`, and that makes this report once it has caught up.
     pub(super) fn new(registration: Registration, after: Option<Box<str>>, report: Option<Report>) -> Self {
         let ticket = registration.ticket.as_ref();
         let missed = MissedEvents {
@@ -71,10 +70,8 @@ impl CatchUp {
         let since = self.registration.since;
         let named = self.after.as_ref()?.parse::<Position>();
         // Nothing is after the end of the log, which the session has joined at.
-        match named
-            .ok()
-            .filter(|named| named.epoch != since.epoch || named.offset <= since.offset)
-        {
+        let is_possible = |named: &Position| named.epoch != since.epoch || named.offset <= since.offset;
+        match named.ok().filter(is_possible) {
             Some(named) => {
                 self.from = ReadFrom::Position(named);
                 // The client has received that one, too.
