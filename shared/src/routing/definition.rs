@@ -1,5 +1,7 @@
 //! An `[[events]]` entry of the configuration.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::client_type::ClientType;
@@ -62,5 +64,16 @@ pub struct EventDefinition {
     /// Whether sessions of a ticket receive the event if `deliver` is [`DeliverMode::All`].
     pub to_tickets: bool,
     /// A JSON Schema for `d`, already parsed.
+    pub schema: Option<serde_json::Value>,
+    /// What makes the event a request. `None` if it is none.
+    pub reply: Option<ReplyDefinition>,
+}
+
+/// What makes an event a request: one session gets it and replies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyDefinition {
+    /// How long the requester waits for the reply.
+    pub timeout: Duration,
+    /// A JSON Schema for `d` of the reply, already parsed.
     pub schema: Option<serde_json::Value>,
 }

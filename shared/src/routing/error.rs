@@ -51,6 +51,26 @@ pub enum TableError {
         /// The configured pointer.
         pointer: String,
     },
+    /// A request to all sessions: a request goes to one session, which replies.
+    #[error("event {event:?} is a request to all sessions, expected one that is delivered to any, a guild or a user")]
+    RequestToAll {
+        /// The event's name.
+        event: String,
+    },
+    /// A request to Discord sessions, which cannot reply.
+    #[error("event {event:?} is a request to Discord sessions, expected other receivers")]
+    RequestToDiscord {
+        /// The event's name.
+        event: String,
+    },
+    /// The schema of replies does not compile, or refers to another document, which is never fetched.
+    #[error("event {event:?} has a schema of replies that does not compile: {source}")]
+    ReplySchema {
+        /// The event's name.
+        event: String,
+        /// The error in the schema.
+        source: Box<ValidationError<'static>>,
+    },
     /// The schema does not compile, or refers to another document, which is never fetched.
     #[error("event {event:?} has a schema that does not compile: {source}")]
     Schema {

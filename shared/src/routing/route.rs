@@ -1,6 +1,6 @@
 //! The destination of an event.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{client_type::ClientTypes, guild::GuildId, user::UserId};
 
@@ -19,6 +19,8 @@ pub struct Route<'t> {
     pub require_receiver: bool,
     /// Whether sessions of a ticket receive a broadcast.
     pub to_tickets: bool,
+    /// How long the sender waits for a reply. `None` if the event is no request.
+    pub reply_timeout: Option<Duration>,
 }
 
 /// Which sessions of the receiving types get an event.

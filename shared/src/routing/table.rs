@@ -1,6 +1,6 @@
 //! The table of application events, which decides where each event goes.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use jsonschema::Validator;
 use serde_json::{
@@ -8,7 +8,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{DeliverMode, Delivery, EventDefinition, ReceiverType, Route, TableError};
+use super::{DeliverMode, Delivery, EventDefinition, ReceiverType, ReplyDefinition, Route, TableError};
 use crate::{
     client_type::{ClientType, ClientTypes},
     fields::{check_readable, is_object},
@@ -32,6 +32,14 @@ struct Rule {
     deliver: DeliverMode,
     require_receiver: bool,
     to_tickets: bool,
+    schema: Option<Validator>,
+    reply: Option<ReplyRule>,
+}
+
+/// What the replies to a request have to satisfy.
+#[derive(Debug)]
+struct ReplyRule {
+    timeout: Duration,
     schema: Option<Validator>,
 }
 
@@ -89,9 +97,33 @@ impl EventTable {
                 delivery,
                 require_receiver: rule.require_receiver,
                 to_tickets: rule.to_tickets,
+                reply_timeout: rule.reply.as_ref().map(|reply| reply.timeout),
             }),
             _ => Err(problems),
         }
+    }
+
+    /// Returns whether the table has an event of this name that is a request.
+    pub fn is_request(&self, name: &str) -> bool {
+        self.rules.get(name).is_some_and(|rule| rule.reply.is_some())
+    }
+
+    /// Checks the reply to a request of this name. If the table no longer has it, any object is a valid reply.
+    ///
+    /// # Errors
+    ///
+    /// All problems, in the order in which the client receives them.
+    pub fn check_reply<'a>(&self, name: &str, d: Option<&'a RawValue>) -> Result<&'a RawValue, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let Some(d) = shape_of_data(d, &mut problems) else {
+            return Err(problems);
+        };
+        let schema = self.rules.get(name).and_then(|rule| rule.reply.as_ref()?.schema.as_ref());
+        let value = read(d, schema.is_some()).map_err(|problem| vec![problem])?;
+        if let (Some(schema), Some(value)) = (schema, &value) {
+            check_schema(schema, value, &mut problems);
+        }
+        if problems.is_empty() { Ok(d) } else { Err(problems) }
     }
 
     /// Returns whether the table has an event of this name that this type may send.
@@ -145,6 +177,7 @@ impl Rule {
             require_receiver,
             to_tickets,
             schema,
+            reply,
         } = definition;
         if RESERVED_EVENTS.contains(&event.as_str()) || event.ends_with(CONNECT_SUCCESS_SUFFIX) {
             return Err(TableError::Reserved { event });
@@ -167,14 +200,26 @@ impl Rule {
             Ok(schema) => schema,
             Err(source) => return Err(TableError::Schema { event, source }),
         };
+        let to_discord = to.contains(&ReceiverType::Discord);
+        let reply = match reply {
+            Some(_) if deliver == DeliverMode::All => return Err(TableError::RequestToAll { event }),
+            Some(_) if to_discord => return Err(TableError::RequestToDiscord { event }),
+            Some(ReplyDefinition { timeout, schema }) => match schema.map(|schema| compile(&schema)).transpose() {
+                Ok(schema) => Some(ReplyRule { timeout, schema }),
+                Err(source) => return Err(TableError::ReplySchema { event, source }),
+            },
+            None => None,
+        };
         Ok(Self {
             from: from.into_iter().collect(),
             receivers: to.iter().filter_map(|to| to.client_type()).collect(),
-            to_discord: to.contains(&ReceiverType::Discord),
-            require_receiver: require_receiver.unwrap_or(matches!(deliver, DeliverMode::Any | DeliverMode::Guild(_))),
+            to_discord,
+            require_receiver: reply.is_some()
+                || require_receiver.unwrap_or(matches!(deliver, DeliverMode::Any | DeliverMode::Guild(_))),
             to_tickets,
             deliver,
             schema,
+            reply,
         })
     }
 
@@ -182,18 +227,8 @@ impl Rule {
     /// problem.
     fn judge(&self, d: &RawValue, problems: &mut Vec<Problem>) -> Option<Delivery> {
         let reads_data = self.schema.is_some() || matches!(self.deliver, DeliverMode::Guild(_) | DeliverMode::User(_));
-        let read = if reads_data {
-            serde_json::from_str::<Value>(d.get()).map(Some)
-        } else {
-            check_readable(d).map(|()| None)
-        };
-        let value = match &read {
-            Ok(value) => value.as_ref(),
-            Err(error) => {
-                problems.push(Problem::absent(format!("Data cannot be read: {error}.")));
-                return None;
-            }
-        };
+        let value = read(d, reads_data).map_err(|problem| problems.push(problem)).ok()?;
+        let value = value.as_ref();
         let delivery = match &self.deliver {
             DeliverMode::All => Some(Delivery::All),
             DeliverMode::Any => Some(Delivery::Any),
@@ -214,23 +249,39 @@ impl Rule {
                 user.map(Delivery::User)
             }
         };
-        if let (Some(schema), Some(value)) = (&self.schema, value)
-            // Most data is valid, and `is_valid` is cheaper than listing the errors.
-            && !schema.is_valid(value)
-        {
-            for error in schema.iter_errors(value) {
-                // The message leaves the value out: it is in `data` already, and may be large.
-                let message = error.masked();
-                let path = error.instance_path().as_str();
-                let text = if path.is_empty() {
-                    message.to_string()
-                } else {
-                    format!("{path}: {message}")
-                };
-                problems.push(problem(text, Some(error.instance())));
-            }
+        if let (Some(schema), Some(value)) = (&self.schema, value) {
+            check_schema(schema, value, problems);
         }
         delivery
+    }
+}
+
+/// Checks that data can be read, and returns its value if `is_needed`.
+fn read(d: &RawValue, is_needed: bool) -> Result<Option<Value>, Problem> {
+    let read = if is_needed {
+        serde_json::from_str(d.get()).map(Some)
+    } else {
+        check_readable(d).map(|()| None)
+    };
+    read.map_err(|error| Problem::absent(format!("Data cannot be read: {error}.")))
+}
+
+/// Records what is wrong with a value according to a schema.
+fn check_schema(schema: &Validator, value: &Value, problems: &mut Vec<Problem>) {
+    // Most data is valid, and `is_valid` is cheaper than listing the errors.
+    if schema.is_valid(value) {
+        return;
+    }
+    for error in schema.iter_errors(value) {
+        // The message leaves the value out: it is in `data` already, and may be large.
+        let message = error.masked();
+        let path = error.instance_path().as_str();
+        let text = if path.is_empty() {
+            message.to_string()
+        } else {
+            format!("{path}: {message}")
+        };
+        problems.push(problem(text, Some(error.instance())));
     }
 }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, PresentedSecret, RENEW, Refusal, Rejection, Report,
-    SEND_SERVERS, Side, WATCH_GUILDS,
+    Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, PresentedSecret, RENEW, REPLY, REPLY_ERROR, Refusal, Rejection,
+    Report, SEND_SERVERS, Side, WATCH_GUILDS,
     rights::{foreign_guilds, renewal, within_rights},
     scope::watched_guilds,
 };
@@ -55,7 +55,18 @@ pub enum AfterIdentify<'a, 't> {
         /// The nonce, if the packet is to be answered.
         nonce: Option<Nonce>,
     },
-    /// An application event for other clients.
+    /// The receiver of a request answers it.
+    Reply {
+        /// The receipt, as sent.
+        receipt: Cow<'a, str>,
+        /// The reply or the error, as sent. Its shape is not checked yet.
+        d: Option<&'a RawValue>,
+        /// Whether it is an error.
+        is_error: bool,
+        /// The nonce, if the packet is to be answered.
+        nonce: Option<Nonce>,
+    },
+    /// An application event for other clients. It always has a nonce if it is a request.
     Event {
         /// The destination of the event.
         route: Route<'t>,
@@ -139,6 +150,7 @@ fn with_nonce<'a, 't>(
             if let AfterIdentify::Report { nonce, .. }
             | AfterIdentify::Watch { nonce, .. }
             | AfterIdentify::Renew { nonce, .. }
+            | AfterIdentify::Reply { nonce, .. }
             | AfterIdentify::Event { nonce, .. } = &mut command
             {
                 *nonce = Some(new);
@@ -195,19 +207,38 @@ fn event<'a, 't>(
             let key = renewal(envelope.d, rights)?;
             Ok(AfterIdentify::Renew { key, nonce: None })
         }
+        REPLY | REPLY_ERROR => match receipt(envelope.r) {
+            Ok(receipt) => Ok(AfterIdentify::Reply {
+                receipt,
+                d: envelope.d,
+                is_error: name == REPLY_ERROR,
+                nonce: None,
+            }),
+            Err(problem) => {
+                let mut problems = Vec::new();
+                shape_of_data(envelope.d, &mut problems);
+                problems.push(problem);
+                Err(Rejection::malformed(problems))
+            }
+        },
         name => {
-            let route = table().route(name, sender, envelope.d);
+            let table = table();
+            let is_request = table.is_request(name);
+            let route = table.route(name, sender, envelope.d);
             let route = route.and_then(|route| within_rights(route, rights));
-            let key = envelope.k.map(key).transpose();
+            let key = envelope.k.filter(|_| !is_request).map(key).transpose();
+            // The answer to a request has its nonce, so it needs one.
+            let nonce = is_request && envelope.n.is_none();
+            let nonce = nonce.then(|| Problem::absent("Nonce not provided."));
             match (route, envelope.d, key) {
-                (Ok(route), Some(d), Ok(key)) => Ok(AfterIdentify::Event {
+                (Ok(route), Some(d), Ok(key)) if nonce.is_none() => Ok(AfterIdentify::Event {
                     route,
                     d,
                     key,
                     nonce: None,
                 }),
                 (route, _, key) => {
-                    let problems = route.err().into_iter().flatten().chain(key.err());
+                    let problems = route.err().into_iter().flatten().chain(key.err()).chain(nonce);
                     Err(Rejection::malformed(problems.collect()))
                 }
             }
@@ -219,6 +250,14 @@ fn event<'a, 't>(
 fn key(k: &RawValue) -> Result<IdempotencyKey, Problem> {
     let key = string(k).and_then(|text| IdempotencyKey::new(&text).ok());
     key.ok_or_else(|| Problem::with("Idempotency key must have 1 to 128 printable ASCII characters.", k))
+}
+
+/// Parses `r`.
+fn receipt(r: Option<&RawValue>) -> Result<Cow<'_, str>, Problem> {
+    let r = r.ok_or_else(|| Problem::absent("Receipt not provided."))?;
+    // A string with an unpaired surrogate is no receipt.
+    let text = string(r).or_else(|| is_string(r).then_some(Cow::Borrowed("")));
+    text.ok_or_else(|| Problem::with("Receipt must be a string.", r))
 }
 
 /// Returns the name of the event, or what is wrong with it.

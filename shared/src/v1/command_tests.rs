@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    routing::{DeliverMode, EventDefinition, ReceiverType},
+    routing::{DeliverMode, EventDefinition, ReceiverType, ReplyDefinition},
     v1::payload,
 };
 
 fn table() -> EventTable {
-    EventTable::build(vec![EventDefinition {
+    let announce = EventDefinition {
         name: "announce".into(),
         from: vec![ClientType::Website],
         to: vec![ReceiverType::Bot],
@@ -17,8 +17,19 @@ fn table() -> EventTable {
         require_receiver: None,
         to_tickets: false,
         schema: Some(serde_json::json!({"required": ["text"]})),
-    }])
-    .unwrap()
+        reply: None,
+    };
+    let ask = EventDefinition {
+        name: "ask".into(),
+        deliver: DeliverMode::Any,
+        schema: None,
+        reply: Some(ReplyDefinition {
+            timeout: std::time::Duration::from_secs(5),
+            schema: None,
+        }),
+        ..announce.clone()
+    };
+    EventTable::build(vec![announce, ask]).unwrap()
 }
 
 /// The context of a client without a ticket.
@@ -40,6 +51,9 @@ fn answer(text: &str, sender: ClientType) -> String {
         Ok(AfterIdentify::Report { report, .. }) => format!("{:?}", report.guilds),
         Ok(AfterIdentify::Watch { guilds, .. }) => format!("{guilds:?}"),
         Ok(AfterIdentify::Renew { key, .. }) => format!("renew {}", key.expose()),
+        Ok(AfterIdentify::Reply {
+            receipt, d, is_error, ..
+        }) => format!("{receipt} {} {is_error}", d.map_or("none", RawValue::get)),
         Ok(AfterIdentify::Event { route, d, .. }) => format!("{} {d}", route.name),
         Ok(AfterIdentify::Faulty { refusal, nonce }) => payload::refused(Some(&nonce), &refusal),
         Err(Rejection { code, problems }) => payload::error(code, code.message(), &problems),
@@ -270,6 +284,36 @@ fn a_faulty_nonce_or_key_without_a_nonce_is_malformed_data() {
         assert_eq!(answer(text, ClientType::Website), expected, "{text}");
     }
     assert_eq!(answer(r#"{"op":10,"n":[],"k":1}"#, ClientType::Website), "heartbeat");
+}
+
+#[test]
+fn a_request_needs_a_nonce_and_has_no_key() {
+    let ask = |fields: &str| answer(&format!(r#"{{"op":1,"t":"ask"{fields}}}"#), ClientType::Website);
+    assert_eq!(ask(r#","n":1,"d":{}"#), "ask {}");
+    // `k` is not read.
+    assert_eq!(ask(r#","n":1,"k":[],"d":{}"#), "ask {}");
+    assert_eq!(ask(r#","d":{}"#), errors(r#""Nonce not provided.""#, "null"));
+    assert_eq!(
+        ask(""),
+        errors(r#""Data not provided.","Nonce not provided.""#, "null,null")
+    );
+}
+
+#[test]
+fn a_reply_names_its_receipt() {
+    let read = |text: &str| answer(text, ClientType::Bot);
+    assert_eq!(read(r#"{"op":1,"t":"reply","r":"ab","d":{}}"#), "ab {} false");
+    // Whether the receipt is good is known before the data is looked at.
+    assert_eq!(read(r#"{"op":1,"t":"reply_error","r":"","d":7}"#), " 7 true");
+    assert_eq!(read(r#"{"op":1,"t":"reply","r":"\ud800"}"#), " none false");
+    assert_eq!(
+        read(r#"{"op":1,"t":"reply","d":{}}"#),
+        errors(r#""Receipt not provided.""#, "null")
+    );
+    assert_eq!(
+        read(r#"{"op":1,"t":"reply_error","r":7}"#),
+        errors(r#""Data not provided.","Receipt must be a string.""#, "null,7")
+    );
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Envelope<'a> {
     pub n: Option<&'a RawValue>,
     /// The idempotency key.
     pub k: Option<&'a RawValue>,
+    /// The receipt.
+    pub r: Option<&'a RawValue>,
 }
 
 impl<'a> Envelope<'a> {
@@ -27,8 +29,8 @@ impl<'a> Envelope<'a> {
     ///
     /// Returns `None` if `text` is not exactly one JSON object. Such a message is dropped silently.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let [op, d, t, n, k] = fields(text, ["op", "d", "t", "n", "k"])?;
-        Some(Self { op, d, t, n, k })
+        let [op, d, t, n, k, r] = fields(text, ["op", "d", "t", "n", "k", "r"])?;
+        Some(Self { op, d, t, n, k, r })
     }
 }
 

@@ -12,8 +12,10 @@ mod nonce;
 mod opcode;
 pub mod payload;
 mod query;
+mod receipt;
 mod refusal;
 mod rejection;
+mod reply_failure;
 mod report;
 mod rights;
 mod scope;
@@ -26,8 +28,10 @@ pub use identify::{Identify, PresentedSecret};
 pub use nonce::Nonce;
 pub use opcode::{Opcode, Side};
 pub use query::{Encoding, Query};
+pub use receipt::{NoReceipt, Receipt};
 pub use refusal::{Refusal, RefusalCode};
 pub use rejection::Rejection;
+pub use reply_failure::ReplyFailure;
 pub use report::{Report, ReportedGuilds};
 pub use rights::foreign_guilds;
 pub use scope::{Scope, is_position};
@@ -47,6 +51,12 @@ pub const SESSION_EXPIRING: &str = "session_expiring";
 pub const CAUGHT_UP: &str = "caught_up";
 /// The name of the event that takes its place if the log no longer has everything that the client missed.
 pub const EVENTS_LOST: &str = "events_lost";
+/// The name of the event with which a client answers a request, and of the one with which the requester gets the reply.
+pub const REPLY: &str = "reply";
+/// The name of the event with which a client answers a request with an error.
+pub const REPLY_ERROR: &str = "reply_error";
+/// The name of the event that tells a requester that it gets no reply.
+pub const REPLY_FAILED: &str = "reply_failed";
 /// The name of the answer to a packet that had its effect.
 pub const EVENT_ACCEPTED: &str = "event_accepted";
 /// The name of the answer to a packet that had no effect.
@@ -64,9 +74,9 @@ pub const RESERVED_EVENTS: [&str; 15] = [
     SESSION_EXPIRING,
     CAUGHT_UP,
     EVENTS_LOST,
-    "reply",
-    "reply_error",
-    "reply_failed",
+    REPLY,
+    REPLY_ERROR,
+    REPLY_FAILED,
     "ack",
     "nack",
 ];

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CAUGHT_UP, EVENT_ACCEPTED, EVENT_REFUSED, EVENTS_LOST, ErrorCode, Nonce, Opcode, Refusal};
+use super::{
+    CAUGHT_UP, EVENT_ACCEPTED, EVENT_REFUSED, EVENTS_LOST, ErrorCode, Nonce, Opcode, REPLY, REPLY_FAILED, Receipt, Refusal,
+    ReplyFailure,
+};
 use crate::{client_type::ClientType, problem::Problem, session_id::SessionId, user::UserId};
 
 /// The answer to a heartbeat.
@@ -96,13 +99,55 @@ pub fn event(name: &str, d: &str) -> String {
     parts.concat()
 }
 
-/// Builds an event with its position in the log, if the client is told, and with the user who sent it, if one did. `d`
-/// must be JSON and is sent unchanged.
-pub fn event_with(name: &str, position: Option<&str>, user: Option<&UserId>, d: &str) -> String {
+/// The fields of an event that only some clients are told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventFields<'a> {
+    /// The receipt, if the event is a request.
+    pub receipt: Option<Receipt>,
+    /// The position in the log, if the client is told its positions.
+    pub position: Option<&'a str>,
+    /// The user who sent the event, if one did.
+    pub user: Option<&'a UserId>,
+}
+
+/// Builds an event with these fields. `d` must be JSON and is sent unchanged.
+pub fn event_with(name: &str, fields: &EventFields<'_>, d: &str) -> String {
+    let EventFields {
+        receipt,
+        position,
+        user,
+    } = fields;
+    let receipt = receipt.map_or_else(String::new, |receipt| format!(r#","r":"{receipt}""#));
     let position = position.map_or_else(String::new, |position| format!(r#","p":"{position}""#));
     let user = user.map_or_else(String::new, |user| format!(r#","u":{}"#, quoted(user.as_str())));
     let name = quoted(name);
-    let parts = [r#"{"op":0,"t":"#, &name, &position, &user, r#","d":"#, d, "}"];
+    let parts = [r#"{"op":0,"t":"#, &name, &receipt, &position, &user, r#","d":"#, d, "}"];
+    parts.concat()
+}
+
+/// Builds the reply to a request. `d` must be JSON and is sent unchanged.
+pub fn reply(nonce: &Nonce, d: &str) -> String {
+    let parts = [r#"{"op":0,"t":""#, REPLY, r#"","n":"#, nonce.json(), r#","d":"#, d, "}"];
+    parts.concat()
+}
+
+/// Builds the answer to a request that gets no reply.
+pub fn reply_failed(nonce: &Nonce, failure: &ReplyFailure) -> String {
+    let error = match failure {
+        ReplyFailure::Error(error) => [r#","error":"#, error].concat(),
+        ReplyFailure::Timeout | ReplyFailure::Gone | ReplyFailure::InvalidReply => String::new(),
+    };
+    let parts = [
+        r#"{"op":0,"t":""#,
+        REPLY_FAILED,
+        r#"","n":"#,
+        nonce.json(),
+        r#","d":{"code":""#,
+        failure.code(),
+        "\"",
+        &error,
+        "}}",
+    ];
     parts.concat()
 }
 
@@ -286,7 +331,14 @@ mod tests {
             r#"{"op":0,"t":"website_connect_success","d":{"id":"4","node":"a","heartbeat":1000,"expires_in_ms":3600000}}"#
         );
         assert_eq!(
-            event_with("chat", None, UserId::new("a\"b").as_ref(), "{}"),
+            event_with(
+                "chat",
+                &EventFields {
+                    user: UserId::new("a\"b").as_ref(),
+                    ..EventFields::default()
+                },
+                "{}"
+            ),
             r#"{"op":0,"t":"chat","u":"a\"b","d":{}}"#
         );
     }
@@ -306,15 +358,24 @@ mod tests {
             )
         );
         assert_eq!(heartbeat_ack_at(position), r#"{"op":11,"p":"00f3a1c29b7d4e55-1042"}"#);
+        let at_position = EventFields {
+            position: Some(position),
+            ..EventFields::default()
+        };
         assert_eq!(
-            event_with("a", Some(position), None, "{}"),
+            event_with("a", &at_position, "{}"),
             r#"{"op":0,"t":"a","p":"00f3a1c29b7d4e55-1042","d":{}}"#
         );
+        let user = UserId::new("7");
+        let of_user = EventFields {
+            user: user.as_ref(),
+            ..at_position
+        };
         assert_eq!(
-            event_with("a", Some(position), UserId::new("7").as_ref(), "{}"),
+            event_with("a", &of_user, "{}"),
             r#"{"op":0,"t":"a","p":"00f3a1c29b7d4e55-1042","u":"7","d":{}}"#
         );
-        assert_eq!(event_with("a", None, None, "{}"), event("a", "{}"));
+        assert_eq!(event_with("a", &EventFields::default(), "{}"), event("a", "{}"));
         assert_eq!(
             caught_up(position, 3),
             r#"{"op":0,"t":"caught_up","d":{"position":"00f3a1c29b7d4e55-1042","events":3}}"#
@@ -323,6 +384,35 @@ mod tests {
             events_lost("x-1", position),
             r#"{"op":0,"t":"events_lost","d":{"after":"x-1","position":"00f3a1c29b7d4e55-1042"}}"#
         );
+    }
+
+    #[test]
+    fn a_request_and_its_answers_are_pinned() {
+        let fields = EventFields {
+            receipt: Some(Receipt::from_raw(0xff)),
+            ..EventFields::default()
+        };
+        assert_eq!(
+            event_with("get", &fields, "{}"),
+            r#"{"op":0,"t":"get","r":"000000000000000000000000000000ff","d":{}}"#
+        );
+        let nonce = Nonce::parse(serde_json::from_str("\"7\"").unwrap()).unwrap();
+        assert_eq!(
+            reply(&nonce, r#"{"prefix":"!"}"#),
+            r#"{"op":0,"t":"reply","n":"7","d":{"prefix":"!"}}"#
+        );
+        assert_eq!(
+            reply_failed(&nonce, &ReplyFailure::Error(r#"{"code":"busy"}"#.into())),
+            r#"{"op":0,"t":"reply_failed","n":"7","d":{"code":"error","error":{"code":"busy"}}}"#
+        );
+        for (failure, code) in [
+            (ReplyFailure::Timeout, "timeout"),
+            (ReplyFailure::Gone, "gone"),
+            (ReplyFailure::InvalidReply, "invalid_reply"),
+        ] {
+            let expected = json!({"op": 0, "t": "reply_failed", "n": "7", "d": {"code": code}});
+            assert_eq!(parsed(&reply_failed(&nonce, &failure)), expected);
+        }
     }
 
     #[test]

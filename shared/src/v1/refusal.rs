@@ -19,6 +19,8 @@ pub enum RefusalCode {
     TooLarge,
     /// The event needs a live receiver and has none.
     NoReceiver,
+    /// The receipt is unknown, belongs to another client, or is done with.
+    ReceiptOver,
     /// The new ticket of a renewal is not valid.
     WrongAuthKey,
     /// A bound is reached.
@@ -31,7 +33,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// All codes, in the order of the protocol's table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::UnknownEvent,
         Self::InvalidData,
@@ -39,6 +41,7 @@ impl RefusalCode {
         Self::NotAllowed,
         Self::TooLarge,
         Self::NoReceiver,
+        Self::ReceiptOver,
         Self::WrongAuthKey,
         Self::Overloaded,
         Self::Unavailable,
@@ -55,6 +58,7 @@ impl RefusalCode {
             Self::NotAllowed => "not_allowed",
             Self::TooLarge => "too_large",
             Self::NoReceiver => "no_receiver",
+            Self::ReceiptOver => "receipt_over",
             Self::WrongAuthKey => "wrong_auth_key",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
@@ -71,6 +75,7 @@ impl RefusalCode {
             Self::NotAllowed => "Not allowed.",
             Self::TooLarge => "Data too large.",
             Self::NoReceiver => "No receiver.",
+            Self::ReceiptOver => "The receipt is unknown or done with.",
             Self::WrongAuthKey => "Wrong auth key.",
             Self::Overloaded => "Overloaded. Try again later.",
             Self::Unavailable => "Unavailable. Try again later.",

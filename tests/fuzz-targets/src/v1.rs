@@ -47,6 +47,7 @@ thread_local!(static RULES: Rc<V1SessionSettings> = {
         require_receiver: None,
             to_tickets: false,
         schema,
+        reply: None,
     };
     let schema = json!({"required": ["text"], "properties": {"text": {"type": "string", "maxLength": 20}}});
     let table = EventTable::build(vec![

@@ -76,6 +76,7 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
         require_receiver: None,
         to_tickets: false,
         schema: None,
+        reply: None,
     }]);
     let settings = V1SessionSettings::new(
         &Settings::default(),
