@@ -14,6 +14,7 @@ use crate::{
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
+    requests::{RequestSlots, Requests},
     resume::DiscordSessions,
 };
 
@@ -25,6 +26,10 @@ pub struct AppState {
     pub registry: Registry,
     /// The connection to the other nodes.
     pub backplane: Arc<dyn Backplane>,
+    /// The requests of this node's clients.
+    pub requests: Requests,
+    /// The requests that keys have in flight over HTTP.
+    pub request_slots: RequestSlots,
     /// The tickets with which web pages connect.
     pub tickets: Arc<dyn Tickets>,
     /// The resumable Discord sessions.
@@ -65,6 +70,8 @@ mod tests {
             metrics: Arc<Metrics>,
         ) -> Self {
             Self {
+                requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
+                request_slots: RequestSlots::new(settings.limits.requests_in_flight),
                 registry,
                 backplane,
                 tickets: Arc::new(crate::backends::MemoryTickets::new(crate::backplane::TicketLimits {

@@ -7,6 +7,7 @@
 //! | [`accept`] | counts a connection, reads its first bytes, decides who may open a WebSocket |
 //! | [`transport`] | WebSocket over bytes: handshake, frames, inbox, outbox, the driver of a connection, TLS |
 //! | [`session`] | one actor per session, and a state machine without I/O for each protocol (`v1`, `discord`) |
+//! | [`requests`] | requests of this node's clients that wait for a reply |
 //! | [`registry`] | the node-local registry: which sessions are connected, with a shard on every worker |
 //! | `fanout` | carries an event from the log to the outboxes of the sessions that receive it |
 //! | [`encode`] | writes an event in each wire format, once for all sessions |
@@ -50,6 +51,7 @@ pub mod public_url;
 mod random;
 pub mod registry;
 pub mod replay;
+pub mod requests;
 pub mod resume;
 pub mod session;
 pub mod transport;

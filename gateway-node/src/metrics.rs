@@ -25,6 +25,13 @@ pub struct EndingLabel {
     pub code: u16,
 }
 
+/// The label of the counter of requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// The outcome, a literal in the code.
+    pub outcome: &'static str,
+}
+
 /// Values that are measured at the moment of a scrape instead of counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
@@ -75,6 +82,12 @@ pub struct Metrics {
     pub entries_lost: Counter,
     /// Events refused, by reason.
     pub events_refused: Family<ReasonLabel, Counter>,
+    /// Requests of this node's clients that are over, by outcome.
+    pub requests: Family<OutcomeLabel, Counter>,
+    /// Requests of this node's clients that wait for a reply.
+    pub requests_in_flight: Gauge,
+    /// Replies of this node's clients that could not be sent to the requester's node in time.
+    pub replies_dropped: Counter,
     /// Tickets issued.
     pub tickets_issued: Counter,
     /// Tickets that opened or renewed a session.
@@ -121,6 +134,11 @@ impl Metrics {
         self.events_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
+    /// Counts a request that is over.
+    pub fn request_over(&self, outcome: &'static str) {
+        self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
     /// Counts the end of a session.
     pub fn session_ended(&self, code: u16) {
         self.sessions_ended.get_or_create(&EndingLabel { code }).inc();
@@ -144,6 +162,9 @@ impl Metrics {
             entries_without_receiver,
             entries_lost,
             events_refused,
+            requests,
+            requests_in_flight,
+            replies_dropped,
             tickets_issued,
             tickets_used,
             tickets_refused,
@@ -189,6 +210,21 @@ impl Metrics {
             entries_lost.clone(),
         );
         registry.register("events_refused", "Events refused, by reason", events_refused.clone());
+        registry.register(
+            "requests",
+            "Requests of this node's clients that are over, by outcome",
+            requests.clone(),
+        );
+        registry.register(
+            "requests_in_flight",
+            "Requests of this node's clients that wait for a reply",
+            requests_in_flight.clone(),
+        );
+        registry.register(
+            "replies_dropped",
+            "Replies that could not be sent to the requester's node in time",
+            replies_dropped.clone(),
+        );
         registry.register("tickets_issued", "Tickets issued", tickets_issued.clone());
         registry.register(
             "tickets_used",
@@ -322,6 +358,7 @@ mod tests {
         metrics.connection_refused("full");
         metrics.upgrade_refused("draining");
         metrics.event_refused("schema");
+        metrics.request_over("reply");
         metrics.client_error("malformed request");
         let moment = Moment {
             connections: 5,

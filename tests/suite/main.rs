@@ -65,6 +65,7 @@ mod redis_trouble;
 mod refusals;
 mod reports;
 mod request_heads;
+mod requests;
 mod scopes;
 mod slow_readers;
 mod streams;

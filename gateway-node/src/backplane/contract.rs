@@ -7,8 +7,10 @@ use shared::{
     client_type::ClientType,
     session_id::SessionId,
     user::UserId,
-    v1::{Report, payload::GuildCount},
+    v1::{Receipt, Report, payload::GuildCount},
 };
+
+use tokio::time::Instant;
 
 use super::{
     entry::Entry,
@@ -16,6 +18,7 @@ use super::{
     owner::Owner,
     position::{Epoch, Position},
     publication::Publication,
+    request::{Reply, ReplyAddress},
 };
 use crate::guilds::Guilds;
 
@@ -65,6 +68,13 @@ pub trait Backplane: Send + Sync + 'static {
     /// it. It is appended again for other sessions. If there are none, it waits for the next one, for as long as the
     /// log retains it.
     fn redeliver(&self, entry: &Entry);
+
+    /// Returns where this node gets the replies to its requests.
+    fn reply_address(&self) -> ReplyAddress;
+
+    /// Sends the outcome of a request to the node that waits for it, which may be this one. It can be lost, and it is
+    /// dropped if it cannot be sent before `until`: then the request times out.
+    fn reply(&self, to: ReplyAddress, receipt: Receipt, reply: Reply, until: Instant);
 
     /// Sends a command to every node that has sessions of an application, this node included. Returns the number of
     /// nodes that received it. A node that cannot be reached now never receives it.
@@ -132,6 +142,14 @@ pub trait Deliver: Send + Sync + 'static {
     fn command_received(&self, application: &Arc<str>, order: &str) {
         let _ = (application, order);
     }
+
+    /// Reports the outcome of a request of this node. May be called several times for one request.
+    fn replied(&self, receipt: Receipt, reply: Reply) {
+        let _ = (receipt, reply);
+    }
+
+    /// Records a reply that could not be sent to the requester's node in time.
+    fn reply_dropped(&self) {}
 
     /// Reports the latest owner of a session. Any earlier owner on this node must let go of the session.
     fn superseded(&self, owner: &Owner);

@@ -11,7 +11,10 @@ use shared::{
 };
 use smallvec::SmallVec;
 
-use super::position::Position;
+use super::{
+    position::Position,
+    request::{Request, RequestTarget},
+};
 
 /// An event in the log. Its receivers were decided when it was appended, and are never decided again.
 #[derive(Debug, Clone)]
@@ -73,6 +76,15 @@ pub enum Audience {
         /// The types that another session may be chosen from.
         of: ClientTypes,
     },
+    /// One session, which replies. No other session ever gets the event.
+    Request {
+        /// The session, as far as it has been chosen.
+        target: RequestTarget,
+        /// The types that may receive it.
+        of: ClientTypes,
+        /// How to reply.
+        request: Box<Request>,
+    },
 }
 
 impl Entry {
@@ -93,7 +105,15 @@ impl Entry {
             Audience::Types(types) => *types != ClientTypes::NONE,
             Audience::Reporters { .. } => self.first.is_none(),
             Audience::User { .. } => true,
-            Audience::One { .. } => false,
+            Audience::One { .. } | Audience::Request { .. } => false,
+        }
+    }
+
+    /// Returns what makes the entry a request, if it is one.
+    pub fn request(&self) -> Option<&Request> {
+        match &self.audience {
+            Audience::Request { request, .. } => Some(request),
+            _ => None,
         }
     }
 
@@ -103,7 +123,8 @@ impl Entry {
             Audience::Types(kinds) => kinds.contains(kind),
             Audience::Reporters { sessions, .. } => sessions.contains(&id),
             Audience::One { session, .. } => *session == id,
-            Audience::User { .. } => false,
+            // Which session of the node it is for is decided when it is delivered.
+            Audience::User { .. } | Audience::Request { .. } => false,
         };
         addressed && self.position.is_after(since) && self.author != Some(id)
     }

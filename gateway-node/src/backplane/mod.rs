@@ -13,6 +13,7 @@ mod position;
 mod publication;
 pub(crate) mod report_changes;
 pub(crate) mod report_rates;
+mod request;
 mod tickets;
 
 pub use self::{
@@ -26,5 +27,6 @@ pub use self::{
     position::{Epoch, Position},
     publication::Publication,
     report_rates::ReportLimits,
+    request::{NoAddress, Reply, ReplyAddress, Request, RequestTarget},
     tickets::{IssueError, NewTicket, Revocations, Ticket, TicketLimits, TicketRecord, Tickets},
 };

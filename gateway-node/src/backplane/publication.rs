@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientTypes, discord::Header, routing::Delivery, session_id::SessionId, user::UserId};
 
+use super::request::Request;
+
 /// An event to append.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -21,6 +23,8 @@ pub struct Publication {
     pub require_receiver: bool,
     /// Whether sessions of a ticket receive it if it is a broadcast.
     pub to_tickets: bool,
+    /// What makes it a request, which goes to one session. It never waits for a receiver.
+    pub request: Option<Box<Request>>,
     /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
     /// Its data: one JSON object.

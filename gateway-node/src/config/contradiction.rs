@@ -5,6 +5,7 @@ use std::{collections::HashSet, net::IpAddr};
 use super::{
     draft::Draft,
     error::{ConfigError, boundary},
+    event::EventSettings,
     likeness::nearest,
     settings::Settings,
 };
@@ -223,6 +224,38 @@ fn events(draft: &mut Draft) {
             } else {
                 Err(settings.problem(&key, "a unique name"))
             }
+        });
+        reply(draft, index);
+    }
+}
+
+/// Checks the settings of an event that is a request, or is none.
+fn reply(draft: &mut Draft, index: usize) {
+    let [reply, require_receiver, timeout, schema] = ["reply", "require_receiver", "reply_timeout_ms", "reply_schema"]
+        .map(|field| format!("events[{index}].{field}"));
+    draft.check(&[&reply, &require_receiver], |settings| {
+        let event = &settings.events[index];
+        if event.reply && event.require_receiver.is_some() {
+            return Err(settings.problem(
+                &require_receiver,
+                "no value, because a request always needs a live receiver",
+            ));
+        }
+        Ok(())
+    });
+    for (field, is_set) in [
+        (
+            &timeout,
+            (|event| event.reply_timeout_ms.is_some()) as fn(&EventSettings) -> bool,
+        ),
+        (&schema, |event| event.reply_schema.is_some()),
+    ] {
+        draft.check(&[&reply, field], |settings| {
+            let event = &settings.events[index];
+            if !event.reply && is_set(event) {
+                return Err(settings.problem(field, "no value, or reply = true in this entry"));
+            }
+            Ok(())
         });
     }
 }

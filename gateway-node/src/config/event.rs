@@ -1,10 +1,10 @@
 //! The application events that the operator defines.
 
-use std::{error::Error, path::PathBuf};
+use std::{error::Error, path::PathBuf, time::Duration};
 
 use shared::{
     client_type::ClientType,
-    routing::{DeliverMode, EventDefinition, ReceiverType, TableError},
+    routing::{DeliverMode, EventDefinition, ReceiverType, ReplyDefinition, TableError},
 };
 
 use super::{error::cut, setting::section};
@@ -29,16 +29,27 @@ section! {
         to_tickets: bool = false;
         /// File with a JSON Schema for `d`, relative to the configuration file.
         schema: Option<PathBuf> = None;
+        /// Whether the event is a request: one session gets it and replies to the sender. Not for `"all"` or `discord`.
+        reply: bool = false;
+        /// Milliseconds that the sender of a request waits for the reply. If unset, 5000.
+        reply_timeout_ms: Option<u64> = None, from 1;
+        /// File with a JSON Schema for `d` of the reply, relative to the configuration file.
+        reply_schema: Option<PathBuf> = None;
     }
 }
 
+/// How long the sender of a request waits for the reply, unless its event says otherwise, in milliseconds.
+const REPLY_TIMEOUT_MS: u64 = 5000;
+
 impl EventSettings {
-    /// Returns the event's definition, with its schema file read and parsed.
-    pub(super) fn definition(&self) -> Result<EventDefinition, Box<dyn Error>> {
-        let schema = match &self.schema {
-            Some(path) => Some(serde_json::from_slice(&std::fs::read(path)?)?),
-            None => None,
-        };
+    /// Returns the event's definition, with its schema files read and parsed.
+    ///
+    /// # Errors
+    /// The setting that names an unusable file, and what is wrong with the file.
+    pub(super) fn definition(&self) -> Result<EventDefinition, (&'static str, Box<dyn Error>)> {
+        let schema = schema_at(self.schema.as_ref()).map_err(|error| ("schema", error))?;
+        let reply_schema = schema_at(self.reply_schema.as_ref()).map_err(|error| ("reply_schema", error))?;
+        let timeout = Duration::from_millis(self.reply_timeout_ms.unwrap_or(REPLY_TIMEOUT_MS));
         Ok(EventDefinition {
             name: self.name.clone(),
             from: self.from.clone(),
@@ -47,7 +58,19 @@ impl EventSettings {
             require_receiver: self.require_receiver,
             to_tickets: self.to_tickets,
             schema,
+            reply: self.reply.then_some(ReplyDefinition {
+                timeout,
+                schema: reply_schema,
+            }),
         })
+    }
+}
+
+/// Reads and parses a schema file.
+fn schema_at(path: Option<&PathBuf>) -> Result<Option<serde_json::Value>, Box<dyn Error>> {
+    match path {
+        Some(path) => Ok(Some(serde_json::from_slice(&std::fs::read(path)?)?)),
+        None => Ok(None),
     }
 }
 
@@ -62,6 +85,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             require_receiver: None,
             to_tickets: false,
             schema: None,
+            reply: None,
         },
         EventDefinition {
             name: "guild_settings_changed".to_owned(),
@@ -71,6 +95,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             require_receiver: None,
             to_tickets: false,
             schema: None,
+            reply: None,
         },
     ]
 }
@@ -82,11 +107,22 @@ pub(super) fn explain(error: &TableError) -> (&str, &'static str, String) {
         TableError::Duplicate { event } => (event, "name", "a unique name".to_owned()),
         TableError::Reserved { event } => (event, "name", "a name that is not reserved by the protocol".to_owned()),
         TableError::Pointer { event, .. } => (event, "deliver", "a JSON Pointer such as \"/guildId\"".to_owned()),
-        TableError::Schema { event, source } => {
+        TableError::RequestToAll { event } => (
+            event,
+            "deliver",
+            "\"any\", a guild or a user, because the event is a request (reply = true)".to_owned(),
+        ),
+        TableError::RequestToDiscord { event } => (
+            event,
+            "to",
+            "bot, website or service, because the event is a request (reply = true)".to_owned(),
+        ),
+        TableError::Schema { event, source } | TableError::ReplySchema { event, source } => {
             let cause = cut(source.to_string());
+            let is_of_reply = matches!(error, TableError::ReplySchema { .. });
             (
                 event,
-                "schema",
+                if is_of_reply { "reply_schema" } else { "schema" },
                 format!("a file with a JSON Schema that refers to no other document ({cause})"),
             )
         }

@@ -183,6 +183,9 @@ section! {
         report_ids_per_second: u32 = 2000, from 1, to 71_582_788;
         /// Guild ids that a session may report or watch.
         guilds_per_session: usize = 10_000, from 1;
+        /// Requests that a session, or a key over HTTP at one node, may have in flight. Further ones are refused, over HTTP
+        /// with 429.
+        requests_in_flight: usize = 64, from 1;
         /// Guild ids that the sessions of one key on one node may change at once. The largest report has
         /// `limits.guilds_per_session`.
         report_ids_burst: u32 = 20_000, from 1;

@@ -129,9 +129,9 @@ impl Settings {
     ///
     /// If the schema cannot be read, or the definition is invalid.
     pub(super) fn event_definition(&self, index: usize) -> Result<EventDefinition, ConfigError> {
-        let definition = self.events[index].definition().map_err(|cause| {
+        let definition = self.events[index].definition().map_err(|(field, cause)| {
             let expected = format!("a readable file with a JSON Schema ({cause})");
-            self.problem(&format!("events[{index}].schema"), expected)
+            self.problem(&format!("events[{index}].{field}"), expected)
         })?;
         self.table_of(vec![definition.clone()])?;
         Ok(definition)
@@ -209,6 +209,7 @@ impl Settings {
         }
         for event in &mut self.events {
             absolute(&mut event.schema, folder);
+            absolute(&mut event.reply_schema, folder);
         }
         let used = self.keys.is_empty() || self.keys.iter().any(|key| key.application == DEFAULT_APPLICATION);
         if used

@@ -1,6 +1,9 @@
 //! An entry and its frames, each encoded at most once for all sessions.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -10,7 +13,7 @@ use shared::{
     discord::{Content, without_content},
     v1::{
         Encoding,
-        payload::{self, GuildCount},
+        payload::{self, EventFields, GuildCount},
     },
 };
 use smallvec::SmallVec;
@@ -24,6 +27,14 @@ use crate::{
 
 /// The encoding for one wire format and content; `None` if the data cannot be represented in it.
 type Made = (WireFormat, Content, Option<Arc<EncodedDispatch>>);
+
+/// Which shard has delivered a request.
+#[derive(Default)]
+struct Claim {
+    is_taken: AtomicBool,
+    /// How many shards have looked for a receiver.
+    looked: AtomicUsize,
+}
 
 /// A log entry with its lazily encoded frames, shared by all shards.
 pub(crate) struct EncodedEvent {
@@ -39,6 +50,7 @@ pub(crate) struct EncodedEvent {
     text_at: OnceLock<Bytes>,
     zlib_at: OnceLock<Bytes>,
     encoded: Mutex<SmallVec<[Made; 1]>>,
+    claim: Claim,
     /// The zlib compression level.
     level: Level,
     metrics: Arc<Metrics>,
@@ -56,6 +68,7 @@ impl EncodedEvent {
             text_at: OnceLock::new(),
             zlib_at: OnceLock::new(),
             encoded: Mutex::new(SmallVec::new()),
+            claim: Claim::default(),
             level,
             metrics,
         }
@@ -107,6 +120,23 @@ impl EncodedEvent {
         !self.is_skipped && matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
     }
 
+    /// Claims a request for a shard that has a receiver. Returns `false` if another shard has claimed it.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claim.is_taken.swap(true, SeqCst)
+    }
+
+    /// Gives up the claim, because the receiver cannot take the request.
+    pub(crate) fn unclaim(&self) {
+        self.claim.is_taken.store(false, SeqCst);
+    }
+
+    /// Records that one of `shards` shards has looked for a receiver of a request. Returns whether it was the last one, and
+    /// none has found any.
+    pub(crate) fn is_given_up(&self, shards: usize) -> bool {
+        let looked = self.claim.looked.fetch_add(1, SeqCst) + 1;
+        looked == shards && !self.claim.is_taken.load(SeqCst)
+    }
+
     /// Returns the frame for v1 sessions with this encoding, with its position in the log if they are told. Server frames
     /// are unmasked, so the frame header is shared too.
     pub(crate) fn frame(&self, encoding: Encoding, has_position: bool) -> &Bytes {
@@ -130,7 +160,12 @@ impl EncodedEvent {
             ..
         } = &self.entry;
         let position = has_position.then(|| position.to_string());
-        let payload = payload::event_with(name, position.as_deref(), user.as_ref(), d);
+        let fields = EventFields {
+            receipt: self.entry.request().map(|request| request.receipt),
+            position: position.as_deref(),
+            user: user.as_ref(),
+        };
+        let payload = payload::event_with(name, &fields, d);
         match encoding {
             Encoding::Text => {
                 self.metrics.encoded_text.inc();

@@ -7,13 +7,14 @@ use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_i
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    receipts::Receipts,
     scopes::Scopes,
     subscriber_groups::{GroupMember, SubscriberGroups},
 };
 use crate::{
     backplane::{Audience, Entry, Epoch, Position},
     encode::{DispatchEncoder, LogCursor, WireFormat, encoded_event::EncodedEvent},
-    transport::{Batch, Outbox},
+    transport::{Batch, Outbox, Push},
 };
 
 /// A v1 session as a member of a group.
@@ -88,6 +89,8 @@ pub(crate) struct ApplicationSubscribers {
     pub(crate) discord: SubscriberGroups<DiscordGroupKey, DiscordMember>,
     /// Which v1 sessions watch which guilds.
     pub(crate) scopes: Scopes,
+    /// The requests that the v1 sessions have received and not answered yet.
+    pub(crate) receipts: Receipts,
     /// The number of the last entry of which delivery has begun.
     pub(crate) started: u64,
     /// The last entry that has been delivered to all sessions that receive it.
@@ -203,6 +206,16 @@ impl V1Member {
             }
         }
         is_received
+    }
+
+    /// Sends the session a request, which is not written after `until`. Returns whether it was written or queued.
+    pub(crate) fn deliver_request(&self, entry: &EncodedEvent, key: V1GroupKey, now: Instant, until: Instant) -> bool {
+        let frame = entry.frame(key.encoding, key.has_positions);
+        let push = self.outbox.deliver_until(&Batch::from(frame.clone()), now, until);
+        if key.has_positions {
+            self.since.set(entry.cursor());
+        }
+        push == Push::Taken
     }
 
     /// Whether the session joined before an entry.

@@ -5,6 +5,7 @@ pub(crate) mod delivery_queue;
 pub(crate) mod discord_batch;
 pub(crate) mod group_batch;
 pub(crate) mod member;
+pub(crate) mod receipts;
 pub(crate) mod scopes;
 pub(crate) mod subscriber_groups;
 pub(crate) mod v1_batch;

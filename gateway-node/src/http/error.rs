@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
 use serde_json::Value;
-use shared::problem::Problem;
+use shared::{problem::Problem, v1::ReplyFailure};
 
 use crate::{accept::Foreign, admission::Denied, config::Permission};
 
@@ -77,6 +77,12 @@ pub enum ApiError {
     /// The application has its maximum number of unused tickets, or there are too many revocations.
     #[error("the application has as many unused tickets or revocations as `tickets.unused` allows")]
     TooManyTickets(Duration),
+    /// The key has its maximum number of requests in flight.
+    #[error("the key has as many requests in flight as `limits.requests_in_flight` allows")]
+    RequestsOfKey,
+    /// A request got no reply. It may have been carried out.
+    #[error("{}", no_reply(.0))]
+    NoReply(ReplyFailure),
     /// The store of tickets is currently unavailable.
     #[error("the tickets are unavailable")]
     TicketsAway,
@@ -133,6 +139,7 @@ impl ApiError {
             Self::NotAllowed(_) => "not_allowed",
             Self::Denied(denied) => denied.code(),
             Self::Foreign(foreign) => foreign.code(),
+            Self::NoReply(failure) => failure.code(),
             Self::BodyTimeout => "timeout",
             Self::Malformed(_) => "malformed",
             Self::TooLarge(_) => "too_large",
@@ -142,7 +149,7 @@ impl ApiError {
             Self::KeyReused => "idempotency_key_reused",
             Self::RateLimited { .. } | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
-            Self::Overloaded | Self::BodiesOfNode | Self::TooManyTickets(_) => "overloaded",
+            Self::Overloaded | Self::BodiesOfNode | Self::RequestsOfKey | Self::TooManyTickets(_) => "overloaded",
             Self::Unavailable(_)
             | Self::Unreachable
             | Self::KeysAway
@@ -168,6 +175,9 @@ impl ApiError {
             body["errors"] = serde_json::json!(errors);
             body["data"] = serde_json::json!(data);
         }
+        if let Self::NoReply(ReplyFailure::Error(error)) = self {
+            body["error"] = serde_json::from_str(error).unwrap_or_default();
+        }
         body
     }
 }
@@ -186,6 +196,7 @@ impl ResponseError for ApiError {
             Self::NoReceiver(_) => StatusCode::CONFLICT,
             Self::Denied(_)
             | Self::BodiesOfKey
+            | Self::RequestsOfKey
             | Self::RateLimited { .. }
             | Self::TooManyKeys(_)
             | Self::TooManyTickets(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -199,7 +210,8 @@ impl ResponseError for ApiError {
             | Self::LogAway
             | Self::TicketsAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::EventsLost => StatusCode::GONE,
-            Self::Unknown => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unknown | Self::NoReply(ReplyFailure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoReply(_) => StatusCode::BAD_GATEWAY,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -226,6 +238,16 @@ impl ResponseError for ApiError {
         response
             .insert_header(("content-type", "application/json"))
             .body(self.body().to_string())
+    }
+}
+
+/// Says why a request got no reply.
+const fn no_reply(failure: &ReplyFailure) -> &'static str {
+    match failure {
+        ReplyFailure::Timeout => "no reply came in time",
+        ReplyFailure::Gone => "the session of the receiver has ended",
+        ReplyFailure::Error(_) => "the receiver replied with an error",
+        ReplyFailure::InvalidReply => "the reply is not valid",
     }
 }
 
@@ -285,6 +307,7 @@ mod tests {
             ApiError::RateLimited { setting: BYTES, wait },
             ApiError::TooManyKeys(wait),
             ApiError::TooManyTickets(wait),
+            ApiError::RequestsOfKey,
             ApiError::Overloaded,
         ];
         let known = reference();

@@ -14,6 +14,7 @@ mod landing;
 mod page;
 mod publish;
 mod publish_limits;
+mod requests;
 mod routes;
 mod sessions;
 mod status;

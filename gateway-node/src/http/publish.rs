@@ -1,6 +1,6 @@
 //! `POST /api/v1/events`: publishes one event, or a list of events, all or none.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Deserializer};
@@ -25,7 +25,7 @@ const MAX_EVENTS: usize = 1000;
 
 /// One event of a request.
 #[derive(Deserialize)]
-struct PublishBody<'a> {
+pub(super) struct PublishBody<'a> {
     t: String,
     /// `None` if `d` is absent. A `null` is a value like any other.
     #[serde(borrow, default, deserialize_with = "some")]
@@ -136,11 +136,11 @@ impl PublishBody<'_> {
             return Err(ApiError::event_too_large("`d` of an event", event_bytes));
         }
         let Some(to) = self.to else {
-            return self.routed(key, table);
+            return self.event(key, table);
         };
         let header = Arc::new(self.header(to)?);
         // An event that is in the table also goes to version 1 sessions.
-        let routed = table.has(&self.t).then(|| self.routed(key, table)).transpose()?;
+        let routed = table.has(&self.t).then(|| self.event(key, table)).transpose()?;
         let publication = routed.unwrap_or_else(|| Publication {
             name: self.t.as_str().into(),
             receivers: ClientTypes::NONE,
@@ -149,6 +149,7 @@ impl PublishBody<'_> {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            request: None,
             discord: None,
             d: self.d.map_or("{}", RawValue::get).into(),
         });
@@ -174,8 +175,42 @@ impl PublishBody<'_> {
         Ok(Header::of(&self.t, self.d.map_or("{}", RawValue::get), target, guild))
     }
 
+    /// Builds a request, and says how long to wait for the reply.
+    pub(super) fn request(
+        &self,
+        key: &Key,
+        table: &EventTable,
+        event_bytes: usize,
+    ) -> Result<(Publication, Duration), ApiError> {
+        if self.d.is_some_and(|d| d.get().len() > event_bytes) {
+            return Err(ApiError::event_too_large("`d` of a request", event_bytes));
+        }
+        if self.to.is_some() {
+            let message = "`to` is for Discord sessions, which get no requests";
+            return Err(ApiError::InvalidData(message.to_owned()));
+        }
+        match self.routed(key, table)? {
+            (event, Some(timeout)) => Ok((event, timeout)),
+            (_, None) => Err(ApiError::InvalidData(format!(
+                "{} is no request, send it to POST /api/v1/events",
+                self.t
+            ))),
+        }
+    }
+
     /// Builds the publication of an event that the table routes.
-    fn routed(&self, key: &Key, table: &EventTable) -> Result<Publication, ApiError> {
+    fn event(&self, key: &Key, table: &EventTable) -> Result<Publication, ApiError> {
+        match self.routed(key, table)? {
+            (event, None) => Ok(event),
+            (_, Some(_)) => Err(ApiError::InvalidData(format!(
+                "{} is a request, send it to POST /api/v1/requests",
+                self.t
+            ))),
+        }
+    }
+
+    /// Builds what the table routes. Also says how long to wait for a reply, if it is a request.
+    fn routed(&self, key: &Key, table: &EventTable) -> Result<(Publication, Option<Duration>), ApiError> {
         // A key for several types may send as any of them. A service is tried first, as the usual sender over HTTP.
         let kinds = [ClientType::Service, ClientType::Website, ClientType::Bot];
         let mut refused = ApiError::NotAllowed("the key is for no client type".to_owned());
@@ -184,7 +219,7 @@ impl PublishBody<'_> {
                 Ok(route) => {
                     let d = self.d.map_or("{}", RawValue::get);
                     let header = || Arc::new(Header::of(&self.t, d, Target::All, None));
-                    return Ok(Publication {
+                    let publication = Publication {
                         name: Arc::clone(route.name),
                         receivers: route.receivers,
                         delivery: route.delivery,
@@ -192,9 +227,11 @@ impl PublishBody<'_> {
                         require_receiver: route.require_receiver,
                         user: None,
                         to_tickets: route.to_tickets,
+                        request: None,
                         discord: route.to_discord.then(header),
                         d: d.into(),
-                    });
+                    };
+                    return Ok((publication, route.reply_timeout));
                 }
                 Err(problems) if problems.iter().any(|problem| problem.kind == ProblemKind::NotAllowed) => {
                     refused = ApiError::NotAllowed(sentence(&problems));

@@ -13,8 +13,8 @@ use actix_web::{
 };
 
 use super::{
-    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, history, landing, publish, sessions,
-    status, tickets,
+    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, history, landing, publish, requests,
+    sessions, status, tickets,
 };
 
 /// The path of an application's guilds.
@@ -130,6 +130,7 @@ pub fn public_endpoints() -> Vec<Endpoint> {
         new("/api/v1/events")
             .on(Method::GET, history::history)
             .on(Method::POST, publish::publish),
+        new("/api/v1/requests").on(Method::POST, requests::ask),
         new("/api/v1/tickets")
             .on(Method::POST, tickets::issue)
             .on(Method::DELETE, tickets::revoke),

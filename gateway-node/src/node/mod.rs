@@ -54,6 +54,7 @@ use crate::{
     public_url::PublicUrl,
     registry::Registry,
     replay::ReplayLimits,
+    requests::{RequestSlots, Requests},
     resume::DiscordSessions,
     session::{DiscordSessionSettings, MemberLists, V1SessionSettings},
     transport::{Limits, OutboxPool},
@@ -142,6 +143,8 @@ impl Node {
         let client_errors = ClientErrorLog::new(Arc::clone(&metrics));
         let listeners = Listeners::bind(&settings)?;
         let app = AppState {
+            requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
+            request_slots: RequestSlots::new(settings.limits.requests_in_flight),
             registry: registry.clone(),
             backplane: Arc::clone(&backplane),
             tickets,

@@ -23,7 +23,7 @@ use std::{
 
 use actix::Addr;
 use parking_lot::Mutex;
-use shared::{compression::Level, session_id::SessionId};
+use shared::{compression::Level, session_id::SessionId, v1::Receipt};
 
 use self::{
     actor::ShardActor,
@@ -38,14 +38,15 @@ pub use self::{
     session_handle::{Registration, SessionHandle, Subscription, V1Subscription},
     shard::RegistryShard,
 };
-pub use crate::fanout::member::Replayed;
+pub use crate::fanout::{member::Replayed, receipts::OpenRequest};
 use crate::{
-    backplane::{Deliver, Entry, Owner, Position},
+    backplane::{Deliver, Entry, Owner, Position, Reply},
     encode::encoded_event::EncodedEvent,
     fanout::delivery_queue::DeliveryQueue,
     guilds::Guilds,
     metrics::Metrics,
     replay::{ReadFrom, ReplayError, ReplayLimits, ReplayPage, buffers::ReplayBuffers},
+    requests::PendingReplies,
     resume::LogPage,
 };
 
@@ -58,6 +59,7 @@ pub struct Registry {
 struct RegistryInner {
     delivery_queue: DeliveryQueue,
     replay: ReplayBuffers,
+    pending_replies: PendingReplies,
     counts: SessionCounts,
     level: Level,
     metrics: Arc<Metrics>,
@@ -84,6 +86,7 @@ impl Registry {
             inner: Arc::new(RegistryInner {
                 delivery_queue: DeliveryQueue::new(workers, feed_bytes),
                 replay: ReplayBuffers::new(replay),
+                pending_replies: PendingReplies::default(),
                 counts: SessionCounts::default(),
                 level,
                 metrics,
@@ -197,6 +200,11 @@ impl Registry {
         self.inner.replay.guilds(application, since, look)
     }
 
+    /// Returns the replies that this node waits for.
+    pub fn pending_replies(&self) -> PendingReplies {
+        self.inner.pending_replies.clone()
+    }
+
     fn prepare(&self, entry: Entry, number: u64) -> Arc<EncodedEvent> {
         Arc::new(self.encoded_event(entry, number))
     }
@@ -297,6 +305,14 @@ impl Deliver for Registry {
                 log::error!("a registry shard accepts no commands: {error}");
             }
         }
+    }
+
+    fn replied(&self, receipt: Receipt, reply: Reply) {
+        self.inner.pending_replies.settle(receipt, reply);
+    }
+
+    fn reply_dropped(&self) {
+        self.inner.metrics.replies_dropped.inc();
     }
 
     fn superseded(&self, owner: &Owner) {

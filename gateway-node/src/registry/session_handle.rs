@@ -2,9 +2,15 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_id::SessionId, v1::Encoding};
+use shared::{
+    client_type::ClientType,
+    discord::Filter,
+    guild::GuildId,
+    session_id::SessionId,
+    v1::{Encoding, Receipt, ReplyFailure},
+};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     RegistryShard, SessionKind,
@@ -14,7 +20,10 @@ use crate::{
     auth::{Key, SessionTicket},
     backplane::{Owner, Position},
     encode::{DispatchEncoder, LogCursor},
-    fanout::member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, Replayed, V1GroupKey, V1Member},
+    fanout::{
+        member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, Replayed, V1GroupKey, V1Member},
+        receipts::OpenRequest,
+    },
     transport::Outbox,
 };
 
@@ -252,6 +261,13 @@ impl SessionHandle {
             .flatten()
     }
 
+    /// Takes a request that this v1 session has received, to answer it. Returns `None` if it has not received it, has
+    /// answered it already, or is too late.
+    pub fn take_request(&self, receipt: Receipt, now: Instant) -> Option<OpenRequest> {
+        self.with_identity(|subscribers, id, _| subscribers.receipts.take(receipt, id, now))
+            .flatten()
+    }
+
     fn is_severed(&self) -> bool {
         let state = self.shard.inner.state.borrow();
         let session = state.sessions.get(self.index).and_then(Option::as_ref);
@@ -304,13 +320,14 @@ impl Drop for SessionHandle {
         else {
             return;
         };
-        {
+        let unanswered = {
             let mut state = inner.state.borrow_mut();
             let subscribers = state.subscribers.entry(Arc::clone(&application)).or_default();
             match kind {
                 SessionKind::V1(_) => {
                     subscribers.v1.remove(id);
                     subscribers.scopes.remove(id);
+                    subscribers.receipts.end(id)
                 }
                 // Whether the session stays resumable is decided elsewhere.
                 SessionKind::Discord => {
@@ -319,6 +336,12 @@ impl Drop for SessionHandle {
                     return;
                 }
             }
+        };
+        for request in unanswered {
+            let gone = Err(ReplyFailure::Gone);
+            inner
+                .backplane
+                .reply(request.reply_to, request.receipt, gone, request.until);
         }
         inner.backplane.leave(&application, id);
         // From here on nothing is addressed to it, and everything that already is comes before the end of the queue.

@@ -123,6 +123,11 @@ impl<P: Protocol> Session<P> {
                     key,
                     number,
                 } => self.publish(publication, key, number, context),
+                Action::Request { event, timeout, number } => self.request(event, timeout, number, context),
+                Action::Reply(request, reply) => {
+                    let backplane = &self.worker.app.backplane;
+                    backplane.reply(request.reply_to, request.receipt, reply, request.until);
+                }
                 Action::Close {
                     last_words,
                     close,
@@ -326,6 +331,26 @@ impl<P: Protocol> Session<P> {
             session.once_reached(position, context, move |session, context| {
                 session.published(&name, number, result, context);
             });
+        }));
+    }
+
+    fn request(&self, event: Publication, timeout: Duration, number: u64, context: &mut Context<Self>) {
+        let Some(key) = &self.key else { return };
+        let name = Arc::clone(&event.name);
+        let event = Publication {
+            author: self.id,
+            ..event
+        };
+        let asked = self
+            .worker
+            .app
+            .requests
+            .ask(Arc::clone(key.application()), event, timeout);
+        context.spawn(asked.into_actor(self).map(move |outcome, session, context| {
+            if !session.has_ended {
+                let actions = session.protocol.answered(&name, number, outcome);
+                session.apply(actions, context);
+            }
         }));
     }
 

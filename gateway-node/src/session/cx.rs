@@ -1,10 +1,11 @@
 //! What a protocol's state machine gets from its session at once.
 
+use shared::v1::Receipt;
 use tokio::time::Instant;
 
 use crate::{
     encode::LogCursor,
-    registry::{SessionHandle, Subscription, V1Subscription},
+    registry::{OpenRequest, SessionHandle, Subscription, V1Subscription},
     transport::Outbox,
 };
 
@@ -46,6 +47,13 @@ impl<'a> Cx<'a> {
     /// Returns how far the shard has brought a v1 session, as [`cursor`](Self::cursor) does for a Discord session.
     pub fn v1_cursor(&self) -> Option<LogCursor> {
         self.session.and_then(|(handle, _)| handle.v1_cursor())
+    }
+
+    /// Takes a request that a v1 session has received, to answer it. Returns `None` if it has not received it, has answered
+    /// it already, or is too late.
+    pub fn take_request(&self, receipt: Receipt) -> Option<OpenRequest> {
+        self.session
+            .and_then(|(handle, _)| handle.take_request(receipt, self.now))
     }
 
     /// Ends the subscription. Nothing more is delivered to the session.

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::{cx::Cx, worker_state::WorkerState};
 use crate::{
     auth::{Key, SessionTicket},
-    backplane::{Owner, Position, Publication, PublishError, Unavailable},
-    registry::{EndReason, InjectedFault, Registration},
+    backplane::{Owner, Position, Publication, PublishError, Reply, Unavailable},
+    registry::{EndReason, InjectedFault, OpenRequest, Registration},
+    requests::RequestError,
     transport::{Message, Violation},
 };
 
@@ -53,6 +54,17 @@ pub enum Action<C> {
         /// Identifies the event in [`Protocol::published`]. Several events can have the number 0.
         number: u64,
     },
+    /// Sends a request. The outcome goes to [`Protocol::answered`].
+    Request {
+        /// The request as an event.
+        event: Publication,
+        /// How long to wait for the reply.
+        timeout: Duration,
+        /// Identifies the request in [`Protocol::answered`].
+        number: u64,
+    },
+    /// Answers a request that this session has received.
+    Reply(OpenRequest, Reply),
     /// Sends the last words, if any, and closes. No action follows.
     Close {
         /// One frame that says why.
@@ -141,6 +153,12 @@ pub trait Protocol: Unpin + 'static {
     /// report is in effect.
     fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, cx: &Cx<'_>) -> Actions<Self::Call> {
         let _ = (number, result, cx);
+        Actions::new()
+    }
+
+    /// Handles the outcome of an [`Action::Request`] of the event `name`, which had this number.
+    fn answered(&mut self, name: &str, number: u64, outcome: Result<Arc<str>, RequestError>) -> Actions<Self::Call> {
+        let _ = (name, number, outcome);
         Actions::new()
     }
 

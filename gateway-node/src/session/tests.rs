@@ -5,7 +5,12 @@ use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 use actix::AsyncContext;
 use serde_json::{Value, json};
 use shared::{
-    client_type::ClientType, compression::Level, guild::GuildId, routing::Delivery, session_id::SessionId, v1::Report,
+    client_type::ClientType,
+    compression::Level,
+    guild::GuildId,
+    routing::Delivery,
+    session_id::SessionId,
+    v1::{Receipt, Report},
 };
 use tokio::{
     sync::mpsc,
@@ -21,7 +26,8 @@ use crate::{
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
     backplane::{
         Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogRange, Peer, Pending,
-        Position, Publication, PublishError, Publishing, ReportLimits, Unavailable, WhenUnavailable,
+        Position, Publication, PublishError, Publishing, Reply, ReplyAddress, ReportLimits, Unavailable,
+        WhenUnavailable,
     },
     config::{KeySettings, Secret, Settings},
     events::Events,
@@ -76,6 +82,14 @@ impl Backplane for Distant {
 
     fn redeliver(&self, entry: &Entry) {
         self.0.redeliver(entry);
+    }
+
+    fn reply_address(&self) -> ReplyAddress {
+        self.0.reply_address()
+    }
+
+    fn reply(&self, to: ReplyAddress, receipt: Receipt, reply: Reply, until: Instant) {
+        self.0.reply(to, receipt, reply, until);
     }
 
     fn command_all(&self, application: &Arc<str>, command: &str) -> Pending<u64, Unavailable> {
@@ -468,6 +482,7 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
                 require_receiver: false,
                 user: None,
                 to_tickets: false,
+                request: None,
                 discord: None,
                 d: json!({ "n": n }).to_string().into(),
             };
@@ -530,6 +545,7 @@ async fn an_event_for_a_leaving_session_reaches_another() {
                 require_receiver: false,
                 user: None,
                 to_tickets: false,
+                request: None,
                 discord: None,
                 d: json!({"n": n}).to_string().into(),
             };

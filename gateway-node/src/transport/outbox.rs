@@ -45,6 +45,8 @@ pub struct Outbox(Rc<RefCell<OutboxInner>>);
 #[derive(Debug)]
 struct OutboxInner {
     queue: VecDeque<Queued>,
+    /// How many of the frames in `queue` are dropped at a time of their own.
+    expiring: usize,
     /// The number of bytes in `queue` that the socket has not taken yet.
     bytes: usize,
     /// Bytes of the first frame that are already written.
@@ -76,6 +78,8 @@ enum OutboxState {
 struct Queued {
     frame: Bytes,
     since: Instant,
+    /// The frame is dropped instead of being written after this time.
+    until: Option<Instant>,
 }
 
 impl Outbox {
@@ -89,6 +93,7 @@ impl Outbox {
     pub(super) fn over(direct: Option<Direct>, limit: usize) -> Self {
         Self(Rc::new(RefCell::new(OutboxInner {
             queue: VecDeque::new(),
+            expiring: 0,
             bytes: 0,
             started: 0,
             limit,
@@ -128,6 +133,24 @@ impl Outbox {
             return Push::Taken;
         }
         state.append_rest(batch, written, now)
+    }
+
+    /// Like [`deliver`](Self::deliver), but what the socket does not accept is dropped if the first byte of its frame is
+    /// not written before `until`.
+    pub fn deliver_until(&self, batch: &Batch, now: Instant, until: Instant) -> Push {
+        let mut state = self.0.borrow_mut();
+        state.last_sent = Some(now);
+        let written = state.write_past(batch.bytes());
+        if written == batch.bytes().len() {
+            return Push::Taken;
+        }
+        let queued = state.queue.len();
+        let result = state.append_rest(batch, written, now);
+        for queued in state.queue.range_mut(queued..) {
+            queued.until = Some(until);
+        }
+        state.expiring += state.queue.len() - queued;
+        result
     }
 
     /// Like [`deliver`](Self::deliver), for frames of this peer alone. `bytes` holds them one after the other and
@@ -246,6 +269,7 @@ impl Outbox {
         let mut state = self.0.borrow_mut();
         let keep = usize::from(state.started > 0);
         state.queue.truncate(keep);
+        state.expiring = state.queue.iter().filter(|queued| queued.until.is_some()).count();
         state.bytes = state.queue.front().map_or(0, |queued| queued.frame.len()) - state.started;
     }
 
@@ -263,6 +287,9 @@ impl Outbox {
     /// If the socket fails. A write that accepts no byte is `WriteZero`.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(&self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.borrow_mut();
+        if state.expiring > 0 {
+            state.drop_expired(Instant::now());
+        }
         while !state.queue.is_empty() {
             let written = {
                 let mut slices = [IoSlice::new(&[]); JOINED_FRAMES];
@@ -295,6 +322,7 @@ impl Outbox {
     pub(crate) fn take_frames(&self) -> Vec<Bytes> {
         let mut state = self.0.borrow_mut();
         state.bytes = 0;
+        state.expiring = 0;
         state.queue.drain(..).map(|queued| queued.frame).collect()
     }
 }
@@ -356,7 +384,30 @@ impl OutboxInner {
 
     fn append(&mut self, frame: Bytes, since: Instant) {
         self.bytes += frame.len();
-        self.queue.push_back(Queued { frame, since });
+        self.queue.push_back(Queued {
+            frame,
+            since,
+            until: None,
+        });
+    }
+
+    /// Drops the frames whose time is over and of which no byte is written.
+    #[cold]
+    fn drop_expired(&mut self, now: Instant) {
+        let mut is_started = self.started > 0;
+        let mut bytes = 0;
+        self.queue.retain(|queued| {
+            let is_kept = std::mem::take(&mut is_started) || queued.until.is_none_or(|until| now < until);
+            if !is_kept {
+                bytes += queued.frame.len();
+            }
+            is_kept
+        });
+        self.bytes -= bytes;
+        self.expiring = self.queue.iter().filter(|queued| queued.until.is_some()).count();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
     }
 
     fn advance(&mut self, written: usize) {
@@ -367,6 +418,7 @@ impl OutboxInner {
                 break;
             }
             self.started -= first.frame.len();
+            self.expiring -= usize::from(first.until.is_some());
             self.queue.pop_front();
         }
         match self.queue.front_mut() {

@@ -10,5 +10,5 @@ mod table;
 pub use definition::{DeliverMode, EventDefinition, ReceiverType, ReplyDefinition};
 pub use error::TableError;
 pub use route::{Delivery, Route};
-pub use table::EventTable;
 pub(crate) use table::shape_of_data;
+pub use table::{EventTable, object_of};

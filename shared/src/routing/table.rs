@@ -114,12 +114,12 @@ impl EventTable {
     ///
     /// All problems, in the order in which the client receives them.
     pub fn check_reply<'a>(&self, name: &str, d: Option<&'a RawValue>) -> Result<&'a RawValue, Vec<Problem>> {
+        let schema = self
+            .rules
+            .get(name)
+            .and_then(|rule| rule.reply.as_ref()?.schema.as_ref());
+        let (d, value) = object(d, schema.is_some())?;
         let mut problems = Vec::new();
-        let Some(d) = shape_of_data(d, &mut problems) else {
-            return Err(problems);
-        };
-        let schema = self.rules.get(name).and_then(|rule| rule.reply.as_ref()?.schema.as_ref());
-        let value = read(d, schema.is_some()).map_err(|problem| vec![problem])?;
         if let (Some(schema), Some(value)) = (schema, &value) {
             check_schema(schema, value, &mut problems);
         }
@@ -254,6 +254,25 @@ impl Rule {
         }
         delivery
     }
+}
+
+/// Returns `d` if it is an object that every receiver can parse.
+///
+/// # Errors
+///
+/// All problems, in the order in which the client receives them.
+pub fn object_of(d: Option<&RawValue>) -> Result<&RawValue, Vec<Problem>> {
+    object(d, false).map(|(d, _)| d)
+}
+
+/// Returns `d` if it is an object that every receiver can parse, and its value if it `is_needed`.
+fn object(d: Option<&RawValue>, is_needed: bool) -> Result<(&RawValue, Option<Value>), Vec<Problem>> {
+    let mut problems = Vec::new();
+    let Some(d) = shape_of_data(d, &mut problems) else {
+        return Err(problems);
+    };
+    let value = read(d, is_needed).map_err(|problem| vec![problem])?;
+    Ok((d, value))
 }
 
 /// Checks that data can be read, and returns its value if `is_needed`.

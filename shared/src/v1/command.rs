@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, PresentedSecret, RENEW, REPLY, REPLY_ERROR, Refusal, Rejection,
-    Report, SEND_SERVERS, Side, WATCH_GUILDS,
+    Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, PresentedSecret, RENEW, REPLY, REPLY_ERROR, Refusal,
+    Rejection, Report, SEND_SERVERS, Side, WATCH_GUILDS,
     rights::{foreign_guilds, renewal, within_rights},
     scope::watched_guilds,
 };

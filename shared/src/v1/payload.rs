@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CAUGHT_UP, EVENT_ACCEPTED, EVENT_REFUSED, EVENTS_LOST, ErrorCode, Nonce, Opcode, REPLY, REPLY_FAILED, Receipt, Refusal,
-    ReplyFailure,
+    CAUGHT_UP, EVENT_ACCEPTED, EVENT_REFUSED, EVENTS_LOST, ErrorCode, Nonce, Opcode, REPLY, REPLY_FAILED, Receipt,
+    Refusal, ReplyFailure,
 };
 use crate::{client_type::ClientType, problem::Problem, session_id::SessionId, user::UserId};
 

@@ -55,7 +55,14 @@ mod tests {
             assert_eq!(receipt.to_string().parse(), Ok(receipt));
         }
         let text = Receipt::from_raw(u128::MAX).to_string();
-        for wrong in ["", "0", &text.to_uppercase(), &text[1..], &format!("{text}0"), &format!("+{}", &text[1..])] {
+        for wrong in [
+            "",
+            "0",
+            &text.to_uppercase(),
+            &text[1..],
+            &format!("{text}0"),
+            &format!("+{}", &text[1..]),
+        ] {
             assert_eq!(wrong.parse::<Receipt>(), Err(NoReceipt), "{wrong}");
         }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use gateway_harness::read_frames;
 use gateway_node::{
     backends::log_entry,
-    backplane::{Audience, Entry, Position},
+    backplane::{Audience, Entry, Position, RequestTarget},
     transport::text_frame,
 };
 use serde_json::Value;
-use shared::{client_type::ClientType, session_id::SessionId, v1::payload};
+use shared::{client_type::ClientType, session_id::SessionId, user::UserId, v1::payload};
 
 /// Parses a message, writes it again, and compares the two.
 pub fn log_entries(data: &[u8]) {
@@ -37,7 +37,7 @@ pub fn log_entries(data: &[u8]) {
             ..position
         };
         let addressed = match &entry.audience {
-            Audience::Types(_) | Audience::User { .. } => Vec::new(),
+            Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => Vec::new(),
             Audience::Reporters { sessions, .. } => sessions.to_vec(),
             Audience::One { session, .. } => vec![*session],
         };
@@ -61,6 +61,12 @@ pub fn log_entries(data: &[u8]) {
             assert_eq!(event["t"], *entry.name);
         }
     }
+}
+
+/// Returns how the entries name a user.
+fn user_key(user: &UserId) -> String {
+    let hex = user.as_str().bytes().map(|byte| format!("{byte:02x}"));
+    ["u".to_owned()].into_iter().chain(hex).collect()
 }
 
 /// Returns the message that an entry is written as.
@@ -87,17 +93,23 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
             let sessions = sessions.iter().map(id).collect::<Vec<_>>().join(",");
             ("s", of.bits(), format!("{sessions}@{}@{guild}", stored.owners.as_str()))
         }
-        Audience::User { user, of } => ("u", of.bits(), {
-            let hex = user.as_str().bytes().map(|byte| format!("{byte:02x}"));
-            ["u".to_owned()].into_iter().chain(hex).collect()
-        }),
+        Audience::User { user, of } => ("u", of.bits(), user_key(user)),
         Audience::One { session, of } => ("o", of.bits(), format!("{}@{}", session.get(), stored.owners.as_str())),
+        Audience::Request { target, of, .. } => {
+            let target = match target {
+                RequestTarget::Session(session) => session.get().to_string(),
+                RequestTarget::Watcher(guild) => format!("g{guild}"),
+                RequestTarget::User(user) => user_key(user),
+            };
+            ("r", of.bits(), format!("{target}@{}", stored.owners.as_str()))
+        }
     };
     let author = author.as_ref().map_or_else(|| "-".to_owned(), id);
     let label = log_entry::label(log_entry::Label {
         origin: stored.origin,
         to_tickets: *to_tickets,
         user: user.as_ref(),
+        request: stored.entry.request(),
         header: discord.as_deref(),
     });
     let position = format!("{} {}", position.epoch, position.offset);

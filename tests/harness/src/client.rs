@@ -288,6 +288,11 @@ impl V1Client {
         payload["d"].take()
     }
 
+    /// Accepts requests, which have receipts.
+    pub const fn expect_requests(&mut self) {
+        self.asked.receipt = true;
+    }
+
     /// Skips payloads until an event of this name arrives, and returns its data.
     pub async fn event_among_others(&mut self, name: &str) -> Value {
         loop {
@@ -342,6 +347,7 @@ impl V1Client {
 struct AskedFields {
     nonce: bool,
     position: bool,
+    receipt: bool,
 }
 
 impl AskedFields {
@@ -354,7 +360,7 @@ impl AskedFields {
 }
 
 /// Parses a payload and asserts that it has an opcode, no unknown field, and no field that is `null`. It may have a nonce
-/// or a position only if the client has asked for one.
+/// or a position only if the client has asked for one, and a receipt only if it expects requests.
 fn well_formed(text: &str, asked: AskedFields) -> Value {
     let payload: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let fields = payload.as_object().unwrap_or_else(|| panic!("not an object: {text}"));
@@ -364,6 +370,7 @@ fn well_formed(text: &str, asked: AskedFields) -> Value {
             "op" | "d" | "e" | "t" | "m" => true,
             "n" => asked.nonce,
             "p" => asked.position,
+            "r" => asked.receipt,
             _ => false,
         };
         assert!(is_known, "{name} in {text}");

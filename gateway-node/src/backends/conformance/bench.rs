@@ -212,6 +212,7 @@ pub(super) fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionI
         author,
         user: None,
         to_tickets: false,
+        request: None,
         discord: None,
         d: r#"{"n":1}"#.into(),
     }

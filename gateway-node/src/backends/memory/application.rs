@@ -17,11 +17,12 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     requests::Requests,
     rotation::Rotation,
-    scopes::ScopeCounts,
+    scopes::{ScopeCounts, Watcher},
     waiting::{Arrival, Waiting, WaitingEvent, WaitingLimits},
 };
 use crate::backplane::{
-    Audience, Entry, Epoch, Joined, Joining, JoiningTicket, Position, Publication, PublishError, ReportLimits,
+    Audience, Entry, Epoch, Joined, Joining, JoiningTicket, Position, Publication, PublishError, ReportLimits, Request,
+    RequestTarget,
     report_changes::{ReportChanges, guilds},
     report_rates::ReportRates,
 };
@@ -45,6 +46,8 @@ pub(super) struct MemoryApplication {
     broadcast: GuildCount,
     count_event: Arc<str>,
     pub(super) requests: Requests,
+    /// Grows with each request that is given to a session.
+    requests_given: u64,
 }
 
 /// Sums of the counts that bots reported. They are `u128` because ten thousand bots that each report the largest
@@ -81,8 +84,25 @@ const fn count(report: &Report) -> u64 {
 struct MemberState {
     kind: ClientType,
     ticket: Option<JoiningTicket>,
+    /// The number of the last request that it was given.
+    last_request: u64,
     report: Option<Report>,
     waiting: Option<DelayedReport>,
+}
+
+impl MemberState {
+    fn watcher(&self) -> Watcher {
+        Watcher {
+            kind: self.kind,
+            has_ticket: self.ticket.is_some(),
+        }
+    }
+
+    /// Whether the session, which is no bot, watches a guild.
+    fn watches(&self, guild: GuildId) -> bool {
+        let watched = self.report.as_ref().map_or(&[][..], guilds);
+        self.kind != ClientType::Bot && watched.binary_search(&guild).is_ok()
+    }
 }
 
 /// A report that waits for its key's allowance.
@@ -110,6 +130,7 @@ impl MemoryApplication {
             broadcast: GuildCount::default(),
             count_event: GuildCount::NAME.into(),
             requests: Requests::default(),
+            requests_given: 0,
         }
     }
 
@@ -129,6 +150,7 @@ impl MemoryApplication {
         let member = MemberState {
             kind: joining.kind,
             ticket: joining.ticket.clone(),
+            last_request: 0,
             report: None,
             waiting: None,
         };
@@ -191,7 +213,7 @@ impl MemoryApplication {
         now: Instant,
     ) -> (Option<Entry>, Vec<Arc<str>>) {
         let (delivery, receivers) = match &entry.audience {
-            Audience::Types(_) | Audience::User { .. } => return (None, Vec::new()),
+            Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => return (None, Vec::new()),
             // Some of its sessions may be on other workers.
             Audience::Reporters { sessions, .. } if sessions.iter().any(|id| self.has(*id)) => {
                 return (None, Vec::new());
@@ -207,6 +229,7 @@ impl MemoryApplication {
             user: entry.user.clone(),
             require_receiver: false,
             to_tickets: false,
+            request: None,
             // Discord sessions have it already.
             discord: None,
             d: Arc::clone(&entry.d),
@@ -244,11 +267,12 @@ impl MemoryApplication {
 
     pub(super) fn leave(&mut self, id: SessionId) {
         if let Some(member) = self.members.remove(&id) {
+            let watcher = member.watcher();
             self.rotation.remove(member.kind, id);
             if let Some(ticket) = member.ticket {
                 self.scopes.leave(ticket.user.as_ref(), member.kind);
             }
-            self.forget(id, member.kind, member.report);
+            self.forget(id, watcher, member.report);
         }
     }
 
@@ -317,7 +341,7 @@ impl MemoryApplication {
         let Some(member) = self.members.get_mut(&id) else {
             return Vec::new();
         };
-        let kind = member.kind;
+        let (kind, watcher) = (member.kind, member.watcher());
         let changes = ReportChanges::between(member.report.as_ref(), &report);
         let previous = member.report.take();
         self.rates.charge(key, changes.len(), now);
@@ -325,7 +349,7 @@ impl MemoryApplication {
             self.sums.remove(&previous);
         }
         for guild in &changes.removed {
-            self.unlist(*guild, id, kind);
+            self.unlist(*guild, id, watcher);
         }
         let mut entries = Vec::new();
         if kind == ClientType::Bot && !self.unreceived.is_empty() {
@@ -340,7 +364,7 @@ impl MemoryApplication {
             if kind == ClientType::Bot {
                 self.reporters.entry(guild).or_default().push(id);
             } else {
-                self.scopes.watch(guild, kind);
+                self.scopes.watch(guild, watcher);
             }
         }
         self.sums.add(&report);
@@ -350,17 +374,17 @@ impl MemoryApplication {
         entries
     }
 
-    fn forget(&mut self, id: SessionId, kind: ClientType, report: Option<Report>) {
+    fn forget(&mut self, id: SessionId, watcher: Watcher, report: Option<Report>) {
         let Some(report) = report else { return };
         self.sums.remove(&report);
         for guild in guilds(&report) {
-            self.unlist(*guild, id, kind);
+            self.unlist(*guild, id, watcher);
         }
     }
 
-    fn unlist(&mut self, guild: GuildId, id: SessionId, kind: ClientType) {
-        if kind != ClientType::Bot {
-            return self.scopes.unwatch(guild, kind);
+    fn unlist(&mut self, guild: GuildId, id: SessionId, watcher: Watcher) {
+        if watcher.kind != ClientType::Bot {
+            return self.scopes.unwatch(guild, watcher);
         }
         if let Some(reporters) = self.reporters.get_mut(&guild) {
             reporters.retain(|reporter| *reporter != id);
@@ -404,6 +428,7 @@ impl MemoryApplication {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            request: None,
             discord: None,
             d: counts.d().into(),
         };
@@ -425,6 +450,7 @@ impl MemoryApplication {
             .map(|(index, event)| {
                 let audience = self.audience(event);
                 let has_receiver = match &event.delivery {
+                    _ if event.request.is_some() => audience.is_some(),
                     _ if !event.require_receiver => true,
                     Delivery::All => {
                         let is_for_tickets = event.to_tickets && self.has_ticket(event);
@@ -470,8 +496,60 @@ impl MemoryApplication {
         Ok((entries, gone))
     }
 
+    /// Chooses the session that gets a request. Returns `None` if there is none.
+    fn request_audience(&mut self, event: &Publication, request: &Request) -> Option<Audience> {
+        let target = match &event.delivery {
+            Delivery::All => return None,
+            Delivery::Any => RequestTarget::Session(self.rotation.next(event.receivers, event.author)?),
+            Delivery::User(user) => {
+                let is_there = self.has_session_of(user, event);
+                is_there.then(|| RequestTarget::User(user.clone()))?
+            }
+            Delivery::Guild(guild) => {
+                let reporters = self.reporters.get(guild).into_iter().flatten().copied();
+                let bots: SmallVec<[_; 2]> = reporters
+                    .filter(|id| Some(*id) != event.author && self.is_any_of(*id, event.receivers))
+                    .collect();
+                let watchers = self.scopes.watchers(*guild, event.receivers) - self.own_watch(*guild, event);
+                if bots.is_empty() && watchers == 0 {
+                    return None;
+                }
+                // Multiples of the golden ratio are spread evenly, whichever requests go elsewhere.
+                let spread = self.requests_given.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let chosen = (u128::from(spread) * (bots.len() + watchers) as u128) >> 64;
+                if chosen < bots.len() as u128 {
+                    let last_request = |id: &SessionId| self.members.get(id).map_or(0, |member| member.last_request);
+                    RequestTarget::Session(bots.into_iter().min_by_key(last_request)?)
+                } else {
+                    RequestTarget::Watcher(*guild)
+                }
+            }
+        };
+        self.requests_given += 1;
+        if let RequestTarget::Session(id) = &target
+            && let Some(member) = self.members.get_mut(id)
+        {
+            member.last_request = self.requests_given;
+        }
+        Some(Audience::Request {
+            target,
+            of: event.receivers,
+            request: Box::new(request.clone()),
+        })
+    }
+
+    /// Returns 1 if the author is one of the sessions without a ticket that watch the guild and may receive the event.
+    fn own_watch(&self, guild: GuildId, event: &Publication) -> usize {
+        let author = event.author.and_then(|id| self.members.get(&id));
+        let author = author.filter(|author| author.ticket.is_none() && event.receivers.contains(author.kind));
+        usize::from(author.is_some_and(|author| author.watches(guild)))
+    }
+
     /// Chooses the receivers of an event. Returns `None` if it is for one session or for a guild, and has no receiver.
     fn audience(&mut self, event: &Publication) -> Option<Audience> {
+        if let Some(request) = &event.request {
+            return self.request_audience(event, request);
+        }
         match &event.delivery {
             Delivery::User(user) => Some(Audience::User {
                 user: user.clone(),
@@ -526,12 +604,9 @@ impl MemoryApplication {
     /// Whether a session other than the author watches the guild and may receive the event.
     fn is_watched(&self, guild: GuildId, event: &Publication) -> bool {
         let author = event.author.and_then(|id| self.members.get(&id));
-        let author = author.filter(|author| {
-            let watched = author.report.as_ref().map_or(&[][..], guilds);
-            author.kind != ClientType::Bot && watched.binary_search(&guild).is_ok()
-        });
+        let author = author.filter(|author| author.watches(guild));
         self.scopes
-            .is_watched(guild, event.receivers, author.map(|author| author.kind))
+            .is_watched(guild, event.receivers, author.map(MemberState::watcher))
     }
 
     /// Whether no session receives an entry, nor will one later.
@@ -546,7 +621,7 @@ impl MemoryApplication {
                 sessions.is_empty() && !self.scopes.is_watched(*guild, ClientTypes::ALL, None)
             }
             Audience::User { user, .. } => !self.scopes.has_session_of(user, ClientTypes::ALL, None),
-            Audience::One { .. } => false,
+            Audience::One { .. } | Audience::Request { .. } => false,
         };
         entry.discord.is_none() && has_no_receiver
     }

@@ -16,7 +16,10 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
-use shared::{session_id::SessionId, v1::Report};
+use shared::{
+    session_id::SessionId,
+    v1::{Receipt, Report},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -26,7 +29,7 @@ use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions, tickets::MemoryTickets};
 use crate::backplane::{
     Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogRange, LogStatus, Peer, Pending,
-    Position, PublishError, Publishing, ReportLimits, Unavailable,
+    Position, PublishError, Publishing, Reply, ReplyAddress, ReportLimits, Unavailable,
 };
 
 /// How many ids are tried before a join fails.
@@ -299,6 +302,15 @@ impl Backplane for MemoryBackplane {
             }
             shared.deliver_all(again.into_iter().collect());
         });
+    }
+
+    fn reply_address(&self) -> ReplyAddress {
+        // There is no other node.
+        ReplyAddress::from_raw(0)
+    }
+
+    fn reply(&self, _: ReplyAddress, receipt: Receipt, reply: Reply, _: Instant) {
+        self.shared.deliver.replied(receipt, reply);
     }
 
     fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {

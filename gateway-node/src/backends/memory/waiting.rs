@@ -118,6 +118,7 @@ mod tests {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            request: None,
             discord: None,
             d: "{}".into(),
         };

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use shared::{session_id::SessionId, v1::Report};
+use shared::{
+    session_id::SessionId,
+    v1::{Receipt, Report},
+};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -18,6 +21,7 @@ use super::{
     log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,
+    replies::ReplyQueue,
     sessions::write_behind::WriteBehind,
     setup::{RedisSetupError, server_of},
     shared::{KeyRecords, RedisShared},
@@ -26,7 +30,7 @@ use super::{
 use crate::{
     backplane::{
         Audience, Backplane, BackplaneStatus, Deliver, Entry, JoinError, Joined, Joining, LogRange, Peer, Pending,
-        Position, PublishError, Publishing, Revocations, Unavailable,
+        Position, PublishError, Publishing, Reply, ReplyAddress, Revocations, Unavailable,
     },
     resume::PresenceQueue,
 };
@@ -74,6 +78,8 @@ impl RedisBackplane {
             bounds,
             applications,
             queue: Arc::new(PublishQueue::new(options.hold_bytes, options.hold, origin)),
+            replies: ReplyQueue::new(options.hold_bytes, Arc::clone(&deliver)),
+            reply_address: ReplyAddress::from_raw(crate::random::token()),
             lease: Lease::new(options.fixed_id),
             connection: watch::Sender::new(None),
             dead: ReapQueue::default(),
@@ -206,13 +212,25 @@ impl Backplane for RedisBackplane {
             return;
         };
         let is_given_up = match &entry.audience {
-            Audience::Types(_) | Audience::User { .. } => false,
+            Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => false,
             Audience::One { .. } => true,
             // Some of its sessions may be on other workers of this node.
             Audience::Reporters { sessions, .. } => !application.members.is_any_there(sessions),
         };
         if is_given_up {
             application.members.nack(entry.position.offset);
+        }
+    }
+
+    fn reply_address(&self) -> ReplyAddress {
+        self.shared.reply_address
+    }
+
+    fn reply(&self, to: ReplyAddress, receipt: Receipt, reply: Reply, until: Instant) {
+        if to == self.shared.reply_address {
+            self.shared.deliver.replied(receipt, reply);
+        } else {
+            self.shared.replies.push(to, receipt, &reply, until);
         }
     }
 

@@ -24,6 +24,7 @@ mod membership;
 mod options;
 #[cfg(test)]
 mod receiver_tests;
+mod replies;
 #[cfg(test)]
 mod report_tests;
 mod scripts;

@@ -16,10 +16,11 @@ use super::{
     log::{bounds::LogBounds, publisher::PublishQueue},
     membership::{lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,
+    replies::ReplyQueue,
     sessions::write_behind::WriteBehind,
 };
 use crate::{
-    backplane::{Deliver, Revocations},
+    backplane::{Deliver, ReplyAddress, Revocations},
     resume::PresenceQueue,
 };
 
@@ -34,6 +35,9 @@ pub(super) struct RedisShared {
     pub(super) bounds: LogBounds,
     pub(super) applications: FxHashMap<Arc<str>, Arc<RedisApplication>>,
     pub(super) queue: Arc<PublishQueue>,
+    pub(super) replies: ReplyQueue,
+    /// Where this node gets replies.
+    pub(super) reply_address: ReplyAddress,
     pub(super) lease: Lease,
     pub(super) connection: watch::Sender<Option<RedisConnection>>,
     pub(super) dead: ReapQueue,

@@ -251,6 +251,7 @@ fn publishing(number: u64, delivery: Delivery, when_unavailable: WhenUnavailable
         author: None,
         user: None,
         to_tickets: false,
+        request: None,
         discord: None,
         d: format!(r#"{{"n":{number}}}"#).into(),
     };

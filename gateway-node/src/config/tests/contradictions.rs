@@ -204,6 +204,22 @@ fn duplicate_names_are_refused() {
 }
 
 #[test]
+fn a_request_goes_to_one_session_that_replies() {
+    let event = |more: &str| format!("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\n{more}");
+    refuses(
+        &event("deliver = 'any'\nreply = true\nrequire_receiver = true"),
+        "events[0].require_receiver = true in u.toml: expected no value, because a request always needs a live receiver",
+    );
+    for (setting, value) in [("reply_timeout_ms", "5"), ("reply_schema", "\"/x.json\"")] {
+        refuses(
+            &event(&format!("deliver = 'any'\n{setting} = {value}")),
+            &format!("events[0].{setting} = {value} in u.toml: expected no value, or reply = true in this entry"),
+        );
+    }
+    assert!(file(&event("deliver = 'any'\nreply = true\nreply_timeout_ms = 5")).is_ok());
+}
+
+#[test]
 fn a_key_needs_exactly_one_of_secret_and_hash() {
     refuses(
         "[[keys]]\nid = 'a'\ntype = 'bot'",

@@ -172,6 +172,14 @@ fn any_duration_from_1_ms_and_any_size_is_valid() {
                 | ("limits.evict_linger_ms" | "drain.balancer_wait_ms" | "drain.spread_ms", i64::MAX) => continue,
                 _ => "",
             };
+            let (section, rest) = match section {
+                // Durations of events only apply to some of them.
+                "events[]" => (
+                    "[events]",
+                    "name = 'a'\nfrom = ['bot']\nto = ['bot']\ndeliver = 'any'\nreply = true",
+                ),
+                section => (section, rest),
+            };
             let text = format!("[{section}]\n{name} = {value}\n{rest}");
             assert!(file(&text).is_ok(), "{text}: {:?}", file(&text).err());
         }
@@ -321,7 +329,8 @@ fn relative_paths_start_at_the_configuration_file() {
 fn an_invalid_event_is_reported_with_its_entry() {
     let events = |fields: &str| {
         let ok = "[[events]]\nname = 'ok'\nfrom = ['bot']\nto = ['bot']\n";
-        let settings = file(&format!("{ok}[[events]]\nfrom = ['bot']\nto = ['bot']\n{fields}")).unwrap();
+        let to = if fields.contains("to = ") { "" } else { "to = ['bot']\n" };
+        let settings = file(&format!("{ok}[[events]]\nfrom = ['bot']\n{to}{fields}")).unwrap();
         let errors = settings.event_table().map(|_| ()).unwrap_err();
         assert_eq!(errors.iter().count(), 1, "{errors}");
         errors.iter().next().unwrap().clone()
@@ -336,13 +345,25 @@ fn an_invalid_event_is_reported_with_its_entry() {
         (error.key.as_str(), error.value.as_deref()),
         ("events[1].deliver", Some("{\"guild\":\"guildId\"}"))
     );
+    let error = events("name = 'a'\nreply = true");
+    assert_eq!(
+        (error.key.as_str(), error.expected.as_str()),
+        (
+            "events[1].deliver",
+            "\"any\", a guild or a user, because the event is a request (reply = true)"
+        )
+    );
+    let error = events("name = 'a'\nto = ['bot', 'discord']\ndeliver = 'any'\nreply = true");
+    assert_eq!(error.key, "events[1].to");
 
     let folder = tempfile::tempdir().unwrap();
     let schema = folder.path().join("a.json");
     std::fs::write(&schema, "{\"type\": \"strange\\nthing\"}").unwrap();
-    let error = events(&format!("name = 'a'\nschema = '{}'", schema.display()));
-    assert_eq!(error.key, "events[1].schema");
-    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    for (more, setting) in [("", "schema"), ("deliver = 'any'\nreply = true\n", "reply_schema")] {
+        let error = events(&format!("name = 'a'\n{more}{setting} = '{}'", schema.display()));
+        assert_eq!(error.key, format!("events[1].{setting}"));
+        assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn an_unknown_key_is_reported_with_the_valid_keys() {
     refuses(
         "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschemas = 'x'",
         "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, \
-         require_receiver, to_tickets, schema; did you mean \
+         require_receiver, to_tickets, schema, reply, reply_timeout_ms, reply_schema; did you mean \
          events[0].schema?",
     );
     refuses("\"a\\nb\" = 1", &format!(r"a\nb in u.toml: {SECTIONS}"));
@@ -95,8 +95,8 @@ fn every_problem_gets_its_own_line() {
             &format!("other in u.toml: {SECTIONS}"),
             "limits.nonsense in u.toml: expected one of the keys message_bytes, outbox_bytes, outbox_total_bytes, \
              outbox_age_ms, evict_linger_ms, payloads_per_minute, unidentified_bytes, unidentified_bytes_per_second, \
-             report_ids_per_second, guilds_per_session, report_ids_burst, frames_per_minute, connections, \
-             connections_per_address, \
+             report_ids_per_second, guilds_per_session, requests_in_flight, report_ids_burst, frames_per_minute, \
+             connections, connections_per_address, \
              connection_attempts_per_minute, publish_events_per_minute, publish_bytes_per_minute, idempotency_keys",
             "limits.message_bytes = 0 in u.toml: expected a number of bytes from 1",
             "limits.connections = \"x\" in u.toml: expected a whole number from 1",

@@ -140,7 +140,7 @@ fn accepted_at(position: Position) -> String {
 }
 
 /// Returns the answer to an event that was not published.
-fn refusal(name: &str, error: &PublishError) -> Refusal {
+pub(super) fn refusal(name: &str, error: &PublishError) -> Refusal {
     let code = match error {
         PublishError::NoReceiver { .. } => return Refusal::of(vec![Problem::no_receiver(name)]),
         PublishError::KeyReused => {

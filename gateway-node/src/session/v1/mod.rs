@@ -12,6 +12,8 @@ mod joined;
 mod keep_alive;
 mod missed;
 mod renewal;
+mod requesting;
+mod requests;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,9 @@ use shared::{
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use self::{answers::Answers, catch_up::CatchUp, frame::frame, ticket::TicketState};
+use self::{
+    answers::Answers, catch_up::CatchUp, frame::frame, requesting::ReplyPacket, requests::Requests, ticket::TicketState,
+};
 pub use self::{
     call::{V1Call, V1CallResult},
     identify::{Identified, JoinRequest},
@@ -47,6 +51,7 @@ use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
     backplane::{Position, Publication, PublishError, Unavailable},
     registry::{EndReason, InjectedFault},
+    requests::RequestError,
     transport::{Message, Violation},
 };
 
@@ -66,6 +71,8 @@ pub struct V1 {
     ping_at: Option<Instant>,
     /// The answers to packets with a nonce. `None` until the first such packet.
     answers: Option<Box<Answers>>,
+    /// The session's requests in flight. `None` until the first one.
+    requests: Option<Box<Requests>>,
     /// The session's ticket, if it identified with one.
     ticket: Option<Box<TicketState>>,
     /// What the session still has to receive before it gets events as they come.
@@ -113,6 +120,7 @@ impl V1 {
             deaf_until: None,
             ping_at: settings.ping_interval.map(|interval| now + interval),
             answers: None,
+            requests: None,
             ticket: None,
             catching_up: None,
             has_positions: false,
@@ -248,6 +256,34 @@ impl V1 {
                         Some(nonce) => self.refuse(nonce, RefusalCode::TooLarge.into(), now),
                         None => self.too_big(),
                     },
+                    Ok(AfterIdentify::Reply {
+                        receipt,
+                        d,
+                        is_error,
+                        nonce,
+                    }) => {
+                        let packet = ReplyPacket {
+                            receipt: &receipt,
+                            d,
+                            is_error,
+                            nonce,
+                        };
+                        let actions = self.reply(packet, cx);
+                        self.charge(actions, 0, now)
+                    }
+                    Ok(AfterIdentify::Event {
+                        route:
+                            route @ Route {
+                                reply_timeout: Some(timeout),
+                                ..
+                            },
+                        d,
+                        nonce: Some(nonce),
+                        ..
+                    }) => {
+                        let event = publication(&route, d.get(), command_cx.rights);
+                        self.request(event, timeout, nonce, cx)
+                    }
                     Ok(AfterIdentify::Event { route, d, key, nonce }) => {
                         let publish = Action::Publish {
                             publication: publication(&route, d.get(), command_cx.rights),
@@ -323,6 +359,7 @@ fn publication(route: &Route<'_>, d: &str, rights: Option<&TicketRights>) -> Pub
         require_receiver: route.require_receiver,
         user: rights.and_then(|rights| rights.user.clone()),
         to_tickets: route.to_tickets,
+        request: None,
         discord: route.to_discord.then(header),
         d: d.into(),
     }
@@ -401,6 +438,10 @@ impl Protocol for V1 {
 
     fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> V1Actions {
         self.answer_publication(name, number, result)
+    }
+
+    fn answered(&mut self, name: &str, number: u64, outcome: Result<Arc<str>, RequestError>) -> V1Actions {
+        self.answer_request(name, number, outcome)
     }
 
     fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, cx: &Cx<'_>) -> V1Actions {

@@ -30,6 +30,8 @@ pub struct V1SessionSettings {
     pub(super) event_bytes: usize,
     /// How long a session waits until its report is applied.
     pub(super) report_patience: Duration,
+    /// The most requests that a session has in flight.
+    pub(super) requests_in_flight: usize,
     /// The most guilds that a session reports or watches.
     pub(super) max_guilds: usize,
     /// The zlib compression level.
@@ -84,6 +86,7 @@ impl V1SessionSettings {
             message_bytes: settings.limits.message_bytes,
             event_bytes: settings.cluster.event_bytes,
             report_patience: ms(settings.cluster.hold_ms),
+            requests_in_flight: settings.limits.requests_in_flight,
             max_guilds: settings.limits.guilds_per_session,
             origin: Instant::now(),
             heartbeat_interval: ms(settings.v1.heartbeat_interval_ms),

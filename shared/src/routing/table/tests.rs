@@ -132,7 +132,10 @@ fn a_request_goes_to_one_session_that_can_reply() {
     let table = table(request(DeliverMode::Any, None));
     let d = serde_json::from_str("{}").unwrap();
     let route = table.route("ask", ClientType::Website, Some(d)).unwrap();
-    assert_eq!((route.reply_timeout, route.require_receiver), (Some(Duration::from_secs(5)), true));
+    assert_eq!(
+        (route.reply_timeout, route.require_receiver),
+        (Some(Duration::from_secs(5)), true)
+    );
     assert!(table.is_request("ask") && !table.is_request("other"));
 }
 
@@ -140,16 +143,25 @@ fn a_request_goes_to_one_session_that_can_reply() {
 fn a_reply_is_checked_against_its_schema() {
     let check = |table: &EventTable, name: &str, d: &str| {
         let checked = table.check_reply(name, Some(serde_json::from_str(d).unwrap()));
-        checked.map(|d| d.get().to_owned()).map_err(|problems| problems[0].error.to_string())
+        checked
+            .map(|d| d.get().to_owned())
+            .map_err(|problems| problems[0].error.to_string())
     };
     let with_schema = table(request(DeliverMode::Any, Some(json!({"required": ["prefix"]}))));
-    assert_eq!(check(&with_schema, "ask", r#"{"prefix": 1}"#), Ok(r#"{"prefix": 1}"#.to_owned()));
+    assert_eq!(
+        check(&with_schema, "ask", r#"{"prefix": 1}"#),
+        Ok(r#"{"prefix": 1}"#.to_owned())
+    );
     assert!(check(&with_schema, "ask", "{}").unwrap_err().contains("required"));
     let without = table(request(DeliverMode::Any, None));
     for (name, table) in [("ask", &without), ("gone", &with_schema)] {
         assert_eq!(check(table, name, "{}"), Ok("{}".to_owned()));
         assert_eq!(check(table, name, "[]"), Err("Data must be an object.".to_owned()));
-        assert!(check(table, name, r#"{"a":1e999}"#).unwrap_err().contains("cannot be read"));
+        assert!(
+            check(table, name, r#"{"a":1e999}"#)
+                .unwrap_err()
+                .contains("cannot be read")
+        );
         let absent = table.check_reply(name, None).unwrap_err();
         assert_eq!(absent[0].error, "Data not provided.");
     }

@@ -108,6 +108,7 @@ pub(super) fn publish_all() -> usize {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            request: None,
             discord: None,
             d: Arc::clone(&d),
         }],

@@ -457,6 +457,8 @@ impl Follower {
         let session = match &stored.entry.audience {
             // The shards know which sessions belong to the user.
             Audience::Types(_) | Audience::User { .. } => return true,
+            // The shards know whether the session is still there.
+            Audience::Request { .. } => return stored.owners.contains(&self.application.registration().owner),
             Audience::One { session, .. } => session,
             Audience::Reporters {
                 sessions,

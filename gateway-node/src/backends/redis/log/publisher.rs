@@ -69,6 +69,13 @@ struct QueuedPublication {
     answer: oneshot::Sender<Result<Vec<Position>, PublishError>>,
 }
 
+impl QueuedPublication {
+    /// Whether it is a request whose requester has stopped waiting.
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed() && self.events.iter().all(|event| event.request.is_some())
+    }
+}
+
 impl PublishQueue {
     /// Creates a queue of up to `limit` bytes, in which an event waits for at most `hold`. `origin`, a random number,
     /// distinguishes its events from those of other nodes.
@@ -298,6 +305,11 @@ impl Publisher {
                 let mut state = self.queue.state.lock();
                 let mut bytes = 0;
                 while let Some(item) = state.waiting.front() {
+                    if item.is_abandoned() {
+                        state.bytes -= item.bytes;
+                        state.waiting.pop_front();
+                        continue;
+                    }
                     bytes += item.bytes;
                     let is_full = self.unanswered.len() >= BATCH || bytes > BATCH_BYTES;
                     if is_full && !self.unanswered.is_empty() {

@@ -1,5 +1,5 @@
 //! The node's single pub/sub connection. It is subscribed to the channel of every application that has receivers on
-//! this node.
+//! this node, and to the channel of the replies to this node's requests.
 //!
 //! Pub/sub ignores database numbers, and any client may publish. So the channel's name and every message carry the
 //! identity of the cluster, and a message without it is dropped.
@@ -15,6 +15,7 @@ use crate::{
         application::RedisApplication,
         cluster_commands::ClusterCommand,
         connection::{problem::RedisProblem, reconnect_backoff},
+        replies,
         sessions::owner_message::owner_in,
         shared::RedisShared,
     },
@@ -76,15 +77,24 @@ impl Subscriber {
             .map(|application| (application.channel("").into_bytes(), Arc::clone(application)))
             .collect();
         let shared = Arc::downgrade(&self.shared);
+        let replies = replies::channel(&self.shared, self.shared.reply_address);
+        let reply_channel = replies.clone().into_bytes();
         let on_push = move |push: PushInfo| {
             if push.kind != PushKind::Message {
                 return;
             }
             let mut data = push.data.into_iter();
-            if let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) = (data.next(), data.next())
-                && let Some(end) = channel.iter().rposition(|byte| *byte == b':')
+            let (Some(Value::BulkString(channel)), Some(Value::BulkString(message)), Some(shared)) =
+                (data.next(), data.next(), shared.upgrade())
+            else {
+                return;
+            };
+            if channel == reply_channel {
+                if let Some((receipt, reply)) = replies::read(&message) {
+                    shared.deliver.replied(receipt, reply);
+                }
+            } else if let Some(end) = channel.iter().rposition(|byte| *byte == b':')
                 && let Some(application) = applications.get(&channel[..=end])
-                && let Some(shared) = shared.upgrade()
             {
                 hear(&shared, application, message);
             }
@@ -93,6 +103,9 @@ impl Subscriber {
             Ok(connected) => connected,
             Err(problem) => return problem,
         };
+        if let Err(error) = connection.subscribe(&replies).await {
+            return RedisProblem::of(&self.shared.server.address, &error);
+        }
         let mut held = FxHashMap::default();
         let mut pings = tokio::time::interval(PING);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

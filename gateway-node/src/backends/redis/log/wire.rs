@@ -10,14 +10,17 @@
 //! The label ([`Label`]) has what nodes need to know besides: the event's origin, whether sessions of a ticket receive it,
 //! the user who sent it, and its [`Header`] if Discord sessions receive it.
 //!
-//! The audience is `a` (all), `s` (sessions that reported a guild), `u` (sessions of a user), `o` (one) or `c` (counts).
+//! The audience is `a` (all), `s` (sessions that reported a guild), `u` (sessions of a user), `o` (one), `r` (one, which
+//! replies) or `c` (counts).
 //! Types are a bit mask. The receivers of `u` are the user ([`user_key`]).
 //! Receivers are `<session>@<owner>` for one session (`0@-` if the event waits for one), and
 //! `<session>,…@<owner>,…@<guild>` for the reporters of a guild, of which there may be none. Sessions that watch the guild
-//! are not listed. They receive the entry if it has an origin, so not when it is readdressed.
+//! are not listed. They receive the entry if it has an origin, so not when it is readdressed. The receiver of a request is
+//! `<session>@<owner>`, or for one of the owner's sessions that watch a guild or belong to a user `g<guild>@<owner>` or
+//! `<user>@<owner>`.
 //! On the channel, the entry follows a line with its epoch and offset.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use redis::Cmd;
 use shared::{
@@ -30,7 +33,7 @@ use shared::{
     v1::payload::GuildCount,
 };
 
-use crate::backplane::{Audience, Entry, Epoch, Position, Publication};
+use crate::backplane::{Audience, Entry, Epoch, Position, Publication, Request, RequestTarget};
 
 /// The placeholder for an absent value in a head line and in arguments.
 pub(in crate::backends::redis) const NONE: &str = "-";
@@ -87,6 +90,7 @@ pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication,
         origin,
         to_tickets: event.to_tickets,
         user: event.user.as_ref(),
+        request: event.request.as_deref(),
         header: event.discord.as_deref(),
     };
     call.arg(label(label_of));
@@ -134,18 +138,21 @@ pub struct Label<'a> {
     pub to_tickets: bool,
     /// The user who sent it.
     pub user: Option<&'a UserId>,
+    /// What makes it a request.
+    pub request: Option<&'a Request>,
     /// What decides which Discord sessions receive it.
     pub header: Option<&'a Header>,
 }
 
-/// Formats a label: `<origin>[+][~<user>][/<header>]`. The plus sign is there if sessions of a ticket receive the event,
-/// and the user is in hexadecimal. A header is `<guild>,<subject>,<target>,<mention>,<mention>…`, where absent values are
+/// Formats a label: `<origin>[+][~<user>][?<request>][/<header>]`. The plus sign is there if sessions of a ticket receive
+/// the event, and the user is in hexadecimal. A request is `<receipt>,<address for the reply>,<timeout in ms>`. A header is `<guild>,<subject>,<target>,<mention>,<mention>…`, where absent values are
 /// empty. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
 pub fn label(of: Label<'_>) -> String {
     let Label {
         origin,
         to_tickets,
         user,
+        request,
         header,
     } = of;
     let mut label = format!("{origin:x}");
@@ -155,6 +162,14 @@ pub fn label(of: Label<'_>) -> String {
     if let Some(user) = user {
         label.push('~');
         label.push_str(&hex::encode(user.as_str()));
+    }
+    if let Some(request) = request {
+        let Request {
+            receipt,
+            reply_to,
+            timeout,
+        } = request;
+        label.push_str(&format!("?{receipt},{reply_to},{}", timeout.as_millis()));
     }
     let Some(header) = header else {
         return label;
@@ -174,6 +189,16 @@ pub fn label(of: Label<'_>) -> String {
         label.push_str(&mention.to_string());
     }
     label
+}
+
+fn read_request(text: &str) -> Option<Request> {
+    let (receipt, rest) = text.split_once(',')?;
+    let (reply_to, ms) = rest.split_once(',')?;
+    Some(Request {
+        receipt: receipt.parse().ok()?,
+        reply_to: reply_to.parse().ok()?,
+        timeout: Duration::from_millis(ms.parse().ok()?),
+    })
 }
 
 fn read_header(name: &str, text: &str) -> Option<Header> {
@@ -239,6 +264,10 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
         Some((origin, header)) => (origin, Some(header)),
         None => (label, None),
     };
+    let (origin, request) = match origin.split_once('?') {
+        Some((origin, request)) => (origin, Some(read_request(request).ok_or(NoEntry)?)),
+        None => (origin, None),
+    };
     let (origin, user) = match origin.split_once('~') {
         Some((origin, user)) => (origin, Some(user_of(&format!("u{user}")).ok_or(NoEntry)?)),
         None => (origin, None),
@@ -274,6 +303,22 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             Audience::One {
                 session: session(chosen)?,
                 of: types,
+            }
+        }
+        "r" => {
+            let (chosen, node) = receivers.split_once('@').ok_or(NoEntry)?;
+            owners = Owners(node.to_owned());
+            let target = if chosen.starts_with('u') {
+                RequestTarget::User(user_of(chosen).ok_or(NoEntry)?)
+            } else if let Some(guild) = chosen.strip_prefix('g') {
+                RequestTarget::Watcher(GuildId::from_digits(guild).ok_or(NoEntry)?)
+            } else {
+                RequestTarget::Session(session(chosen)?)
+            };
+            Audience::Request {
+                target,
+                of: types,
+                request: Box::new(request.ok_or(NoEntry)?),
             }
         }
         "u" => Audience::User {
@@ -385,6 +430,36 @@ mod tests {
         );
         let one = read("o 1 - 4@me - 0\n{}").unwrap();
         assert!(one.owners.contains("me") && !one.owners.contains("m"));
+        let receipt = "000000000000000000000000000000ff";
+        let label = format!("1f~37?{receipt},000000000000000a,5000");
+        let request = Request {
+            receipt: receipt.parse().unwrap(),
+            reply_to: "a".parse().unwrap(),
+            timeout: Duration::from_secs(5),
+        };
+        for (receiver, target) in [
+            ("4", RequestTarget::Session(SessionId::from_raw(4))),
+            ("g7", RequestTarget::Watcher(GuildId::from_raw(7))),
+            ("u37", RequestTarget::User(UserId::new("7").unwrap())),
+        ] {
+            let asked = read(&format!("r 1 - {receiver}@me {label} 3 1795737540000\nask{{}}")).unwrap();
+            let expected = Audience::Request {
+                target,
+                of: ClientType::Bot.into(),
+                request: Box::new(request.clone()),
+            };
+            assert!(asked.owners.contains("me") && asked.origin == 0x1f);
+            assert_eq!((asked.entry.audience, asked.entry.user), (expected, UserId::new("7")));
+        }
+        let user = UserId::new("7");
+        let label_of = Label {
+            origin: 0x1f,
+            user: user.as_ref(),
+            request: Some(&request),
+            ..Label::default()
+        };
+        assert_eq!(super::label(label_of), label);
+        assert!(read("r 1 - 4@me 1f 3\nask{}").is_err(), "it is no request");
         let published = read("c 1 - 0:3,1:0,0:1 - 1\nX").unwrap();
         assert_eq!(
             &*published.entry.d,
@@ -426,7 +501,7 @@ mod tests {
                 origin: 255,
                 to_tickets,
                 user: sender,
-                header: None,
+                ..Label::default()
             });
             let stored = read(&format!("u 2 - {} {label} 1\nX{{}}", user_key(&user))).unwrap();
             let website = ClientType::Website.into();
@@ -461,6 +536,7 @@ mod tests {
                 require_receiver: false,
                 user: None,
                 to_tickets: false,
+                request: None,
                 discord: Some(Arc::new(Header::of(name, d, target, None))),
                 d: d.into(),
             })

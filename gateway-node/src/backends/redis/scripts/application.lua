@@ -4,8 +4,8 @@
 --
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
 -- log:head             hash: run, epoch, lives (number of epochs), top, the open segment, trimmed, dirty, told, totals,
---                      turn, identity; unheard: the number of entries that waited for a receiver until they were
---                      trimmed; expelled_in: the epoch that began because another program had added entries, and
+--                      turn, requests (how many were given to a session), identity; unheard: the number of entries
+--                      that waited for a receiver until they were trimmed; expelled_in: the epoch that began because another program had added entries, and
 --                      expelled_at: when, in ms; lost_in: the epoch that began when a loss last became known
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
 -- log:epochs           sorted set: earlier epochs by their last offset that has survived
@@ -16,7 +16,7 @@
 -- owners               hash: the fence of each node's registration, by owner name
 -- nodes                sorted set: owners by the ms at which their lease expires; -1 while one is being reaped
 -- node:<owner>         set: the owner's sessions
--- sessions             hash: `<kind> <owner>` by session
+-- sessions             hash: `<kind> <owner>` by session; the kind of a session with a ticket is 8 more
 -- turn:<kind>          sorted set: the ready sessions of a kind, by the turn in which they were chosen last; those in
 --                      `parked` come after all others
 -- parked:<owner>       set: sessions of the owner whose turn came while its lease had expired
@@ -286,6 +286,8 @@ end
 
 -- The kind of bots, whose reports are counted.
 local BOT = 0
+-- What is added to the kind of a session that has a ticket.
+local TICKET = 8
 
 local function kind_and_owner(session)
   local record = redis.call('HGET', key('sessions'), session)
@@ -730,7 +732,7 @@ local function watchers_of(guild, mask, author, now)
   for place = 1, #found, 2 do
     local kind, owner = string.match(found[place], '^(%d+) (.+)$')
     local others = tonumber(found[place + 1]) - (found[place] == own and 1 or 0)
-    if others > 0 and is_in(mask, tonumber(kind)) then
+    if others > 0 and is_in(mask, tonumber(kind) % TICKET) then
       is_any = true
       if is_alive(owner, now) then return true, true end
     end

@@ -18,6 +18,7 @@ end
 if known and (ARGV[7] ~= '1' or known ~= owner) then return { 'taken' } end
 local log = open_log(run, proposed)
 if not known then
+  if ARGV[8] == '1' then kind = int(kind + TICKET) end
   redis.call('HSET', key('sessions'), session, kind .. ' ' .. owner)
   redis.call('SADD', key('node:' .. owner), session)
   if ARGV[8] == '1' then watch('tickets', session, kind, owner) end

@@ -4,7 +4,7 @@
 --       whether the caller may judge by leases (1 or 0),
 --       then for each event: delivery (`all`, `any`, a guild, or `u<hex>` for a user), whether it requires a live receiver (1 or 0), mask,
 --       author, label, change of a guild, name, d
---       request and author are `-` if there is none; n counts the publications under this fence from 1
+--       request and author are `-` if there is none; the label of a request to reply to has a `?`; n counts the publications under this fence from 1
 --
 -- Returns { 'ok', epoch, first offset, number of undeliverable events } or { 'no_receiver', index } or { 'key_reused' }
 -- or { 'too_many_keys', ms until the oldest expires }: the publication is final, and the same n always returns the same
@@ -42,6 +42,66 @@ end
 
 local now = now_ms()
 
+-- Chooses the one session that gets a request to reply to, in turn among those that are alive. Returns it as the head of
+-- an entry names it, or nil. Until the caller may judge, an expired lease says nothing.
+local function choose_for_request(event)
+  local mask, author = event.mask, event.author
+  if event.delivery == 'any' then
+    local session, owner, is_nobody_alive = choose(mask, author, '-', now)
+    if not session or (is_nobody_alive and may_judge) then return nil end
+    return session .. '@' .. owner
+  end
+  local is_of_user = string.sub(event.delivery, 1, 1) == 'u'
+  local alive, all = { sessions = {}, watchers = {}, count = 0 }, { sessions = {}, watchers = {}, count = 0 }
+  local sessions = is_of_user and {} or reporters_of(event.delivery, mask, author, nil, now)
+  for _, session in ipairs(sessions) do
+    local kind, owner = kind_and_owner(session)
+    local turn = tonumber(redis.call('ZSCORE', key('turn:' .. kind), session) or 0)
+    local found = { session = session, owner = owner, kind = kind, turn = turn }
+    all.sessions[#all.sessions + 1] = found
+    if is_alive(owner, now) then alive.sessions[#alive.sessions + 1] = found end
+  end
+  -- Sessions of a ticket get requests only by their user.
+  local found, own = redis.call('HGETALL', key('watchers:' .. event.delivery)), nil
+  if #found > 0 and author ~= '-' and redis.call('SISMEMBER', key('report:' .. author), event.delivery) == 1 then
+    own = redis.call('HGET', key('sessions'), author)
+  end
+  for place = 1, #found, 2 do
+    local kind, owner = string.match(found[place], '^(%d+) (.+)$')
+    local count = tonumber(found[place + 1]) - (found[place] == own and 1 or 0)
+    if count > 0 and is_in(mask, tonumber(kind) % TICKET) and (is_of_user or tonumber(kind) < TICKET) then
+      local watchers = { owner = owner, count = count }
+      all.watchers[#all.watchers + 1] = watchers
+      all.count = all.count + count
+      if is_alive(owner, now) then
+        alive.watchers[#alive.watchers + 1] = watchers
+        alive.count = alive.count + count
+      end
+    end
+  end
+  local candidates = alive
+  if #alive.sessions + alive.count == 0 and not may_judge then candidates = all end
+  local total = #candidates.sessions + candidates.count
+  if total == 0 then return nil end
+  -- Multiples of the golden ratio are spread evenly, whichever requests go elsewhere.
+  local number = redis.call('HINCRBY', key('log:head'), 'requests', 1)
+  local chosen = math.floor(number * 0.6180339887498949 % 1 * total)
+  if chosen < #candidates.sessions then
+    local next_one = nil
+    for _, candidate in ipairs(candidates.sessions) do
+      if not next_one or candidate.turn < next_one.turn then next_one = candidate end
+    end
+    local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
+    redis.call('ZADD', key('turn:' .. next_one.kind), 'XX', turn, next_one.session)
+    return next_one.session .. '@' .. next_one.owner
+  end
+  chosen = chosen - #candidates.sessions
+  for _, watchers in ipairs(candidates.watchers) do
+    if chosen < watchers.count then return (is_of_user and '' or 'g') .. event.delivery .. '@' .. watchers.owner end
+    chosen = chosen - watchers.count
+  end
+end
+
 -- Whether sessions of a ticket receive a broadcast: its label says so.
 local function is_for_tickets(event)
   return string.find(event.label, '+', 1, true) ~= nil
@@ -75,7 +135,10 @@ for place = 13, #ARGV, 8 do
   -- Only sessions of live nodes count: the others may be gone. But until the caller may judge, an expired lease says
   -- nothing. An event for a session that is gone is given to another one when its node is reaped.
   local has_receiver = true
-  if event.delivery == 'any' then
+  if string.find(event.label, '?', 1, true) then
+    event.one = choose_for_request(event)
+    has_receiver = event.one ~= nil
+  elseif event.delivery == 'any' then
     local is_nobody_alive
     event.receiver, event.owner, is_nobody_alive = choose(event.mask, event.author, '-', now)
     has_receiver = event.receiver and not (is_nobody_alive and may_judge)
@@ -107,7 +170,9 @@ local unheard = 0
 for _, event in ipairs(events) do
   -- Before the append, so that the log has no change that the guild does not have.
   change_guild(event.change, event.name, event.d)
-  if event.receiver then
+  if event.one then
+    append(log, table.concat({ 'r', event.mask, event.author, event.one, event.label }, ' '), event.name, event.d, now)
+  elseif event.receiver then
     append_for_one(log, event, event.receiver, event.owner, now)
   elseif event.user then
     append(log, table.concat({ 'u', event.mask, event.author, event.user, event.label }, ' '), event.name, event.d, now)

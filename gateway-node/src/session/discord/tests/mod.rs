@@ -231,6 +231,7 @@ impl DiscordTestNode {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            request: None,
             discord: Some(Arc::new(Header::of(name, &d, target, None))),
             d: d.into(),
         };
