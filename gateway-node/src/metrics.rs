@@ -162,14 +162,14 @@ impl Metrics {
             entries_without_receiver,
             entries_lost,
             events_refused,
-            requests,
-            requests_in_flight,
-            replies_dropped,
-            tickets_issued,
-            tickets_used,
-            tickets_refused,
-            sessions_caught_up,
-            sessions_with_lost_events,
+            requests: _,
+            requests_in_flight: _,
+            replies_dropped: _,
+            tickets_issued: _,
+            tickets_used: _,
+            tickets_refused: _,
+            sessions_caught_up: _,
+            sessions_with_lost_events: _,
             deliveries,
             encoded_text,
             encoded_zlib,
@@ -210,38 +210,7 @@ impl Metrics {
             entries_lost.clone(),
         );
         registry.register("events_refused", "Events refused, by reason", events_refused.clone());
-        registry.register(
-            "requests",
-            "Requests of this node's clients that are over, by outcome",
-            requests.clone(),
-        );
-        registry.register(
-            "requests_in_flight",
-            "Requests of this node's clients that wait for a reply",
-            requests_in_flight.clone(),
-        );
-        registry.register(
-            "replies_dropped",
-            "Replies that could not be sent to the requester's node in time",
-            replies_dropped.clone(),
-        );
-        registry.register("tickets_issued", "Tickets issued", tickets_issued.clone());
-        registry.register(
-            "tickets_used",
-            "Tickets that opened or renewed a session",
-            tickets_used.clone(),
-        );
-        registry.register("tickets_refused", "Tickets that were refused", tickets_refused.clone());
-        registry.register(
-            "sessions_caught_up",
-            "Sessions that caught up on everything that they had missed",
-            sessions_caught_up.clone(),
-        );
-        registry.register(
-            "sessions_with_lost_events",
-            "Sessions that had missed events which the log no longer had",
-            sessions_with_lost_events.clone(),
-        );
+        self.register_connector(&mut registry);
         registry.register("deliveries", "Events put into an outbox", deliveries.clone());
         registry.register("encoded_text", "Text frames made for events", encoded_text.clone());
         registry.register(
@@ -258,6 +227,48 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+impl Metrics {
+    /// Registers the counters of requests, tickets and catching up.
+    fn register_connector(&self, registry: &mut Registry) {
+        registry.register(
+            "requests",
+            "Requests of this node's clients that are over, by outcome",
+            self.requests.clone(),
+        );
+        registry.register(
+            "requests_in_flight",
+            "Requests of this node's clients that wait for a reply",
+            self.requests_in_flight.clone(),
+        );
+        registry.register(
+            "replies_dropped",
+            "Replies that could not be sent to the requester's node in time",
+            self.replies_dropped.clone(),
+        );
+        registry.register("tickets_issued", "Tickets issued", self.tickets_issued.clone());
+        registry.register(
+            "tickets_used",
+            "Tickets that opened or renewed a session",
+            self.tickets_used.clone(),
+        );
+        registry.register(
+            "tickets_refused",
+            "Tickets that were refused",
+            self.tickets_refused.clone(),
+        );
+        registry.register(
+            "sessions_caught_up",
+            "Sessions that caught up on everything that they had missed",
+            self.sessions_caught_up.clone(),
+        );
+        registry.register(
+            "sessions_with_lost_events",
+            "Sessions that had missed events which the log no longer had",
+            self.sessions_with_lost_events.clone(),
+        );
     }
 }
 

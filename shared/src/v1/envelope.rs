@@ -29,8 +29,15 @@ impl<'a> Envelope<'a> {
     ///
     /// Returns `None` if `text` is not exactly one JSON object. Such a message is dropped silently.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let [op, d, t, n, k, r] = fields(text, ["op", "d", "t", "n", "k", "r"])?;
-        Some(Self { op, d, t, n, k, r })
+        let [op, data, name, nonce, key, receipt] = fields(text, ["op", "d", "t", "n", "k", "r"])?;
+        Some(Self {
+            op,
+            d: data,
+            t: name,
+            n: nonce,
+            k: key,
+            r: receipt,
+        })
     }
 }
 

@@ -8,7 +8,6 @@ use shared::{
     guild::GuildId,
     routing::Delivery,
     session_id::SessionId,
-    user::UserId,
     v1::{Report, ReportedGuilds, payload::GuildCount},
 };
 use smallvec::SmallVec;
@@ -21,8 +20,7 @@ use super::{
     waiting::{Arrival, Waiting, WaitingEvent, WaitingLimits},
 };
 use crate::backplane::{
-    Audience, Entry, Epoch, Joined, Joining, JoiningTicket, Position, Publication, PublishError, ReportLimits, Request,
-    RequestTarget,
+    Audience, Entry, Epoch, Joined, Joining, JoiningTicket, Position, Publication, PublishError, ReportLimits,
     report_changes::{ReportChanges, guilds},
     report_rates::ReportRates,
 };
@@ -32,11 +30,11 @@ pub(super) struct MemoryApplication {
     pub(super) name: Arc<str>,
     /// The offset of the last entry.
     top: u64,
-    members: FxHashMap<SessionId, MemberState>,
-    rotation: Rotation,
+    pub(super) members: FxHashMap<SessionId, MemberState>,
+    pub(super) rotation: Rotation,
     /// The sessions that reported each guild, so that a guild reported by several counts once.
-    reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
-    scopes: ScopeCounts,
+    pub(super) reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
+    pub(super) scopes: ScopeCounts,
     sums: Sums,
     rates: ReportRates,
     /// The sessions with a delayed report, in the order in which they started to wait.
@@ -47,7 +45,7 @@ pub(super) struct MemoryApplication {
     count_event: Arc<str>,
     pub(super) requests: Requests,
     /// Grows with each request that is given to a session.
-    requests_given: u64,
+    pub(super) requests_given: u64,
 }
 
 /// Sums of the counts that bots reported. They are `u128` because ten thousand bots that each report the largest
@@ -81,17 +79,17 @@ const fn count(report: &Report) -> u64 {
     }
 }
 
-struct MemberState {
-    kind: ClientType,
-    ticket: Option<JoiningTicket>,
+pub(super) struct MemberState {
+    pub(super) kind: ClientType,
+    pub(super) ticket: Option<JoiningTicket>,
     /// The number of the last request that it was given.
-    last_request: u64,
+    pub(super) last_request: u64,
     report: Option<Report>,
     waiting: Option<DelayedReport>,
 }
 
 impl MemberState {
-    fn watcher(&self) -> Watcher {
+    pub(super) fn watcher(&self) -> Watcher {
         Watcher {
             kind: self.kind,
             has_ticket: self.ticket.is_some(),
@@ -99,7 +97,7 @@ impl MemberState {
     }
 
     /// Whether the session, which is no bot, watches a guild.
-    fn watches(&self, guild: GuildId) -> bool {
+    pub(super) fn watches(&self, guild: GuildId) -> bool {
         let watched = self.report.as_ref().map_or(&[][..], guilds);
         self.kind != ClientType::Bot && watched.binary_search(&guild).is_ok()
     }
@@ -494,140 +492,6 @@ impl MemoryApplication {
             entries.push(self.entry(event, audience, None, epoch));
         }
         Ok((entries, gone))
-    }
-
-    /// Chooses the session that gets a request. Returns `None` if there is none.
-    fn request_audience(&mut self, event: &Publication, request: &Request) -> Option<Audience> {
-        let target = match &event.delivery {
-            Delivery::All => return None,
-            Delivery::Any => RequestTarget::Session(self.rotation.next(event.receivers, event.author)?),
-            Delivery::User(user) => {
-                let is_there = self.has_session_of(user, event);
-                is_there.then(|| RequestTarget::User(user.clone()))?
-            }
-            Delivery::Guild(guild) => {
-                let reporters = self.reporters.get(guild).into_iter().flatten().copied();
-                let bots: SmallVec<[_; 2]> = reporters
-                    .filter(|id| Some(*id) != event.author && self.is_any_of(*id, event.receivers))
-                    .collect();
-                let watchers = self.scopes.watchers(*guild, event.receivers) - self.own_watch(*guild, event);
-                if bots.is_empty() && watchers == 0 {
-                    return None;
-                }
-                // Multiples of the golden ratio are spread evenly, whichever requests go elsewhere.
-                let spread = self.requests_given.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let chosen = (u128::from(spread) * (bots.len() + watchers) as u128) >> 64;
-                if chosen < bots.len() as u128 {
-                    let last_request = |id: &SessionId| self.members.get(id).map_or(0, |member| member.last_request);
-                    RequestTarget::Session(bots.into_iter().min_by_key(last_request)?)
-                } else {
-                    RequestTarget::Watcher(*guild)
-                }
-            }
-        };
-        self.requests_given += 1;
-        if let RequestTarget::Session(id) = &target
-            && let Some(member) = self.members.get_mut(id)
-        {
-            member.last_request = self.requests_given;
-        }
-        Some(Audience::Request {
-            target,
-            of: event.receivers,
-            request: Box::new(request.clone()),
-        })
-    }
-
-    /// Returns 1 if the author is one of the sessions without a ticket that watch the guild and may receive the event.
-    fn own_watch(&self, guild: GuildId, event: &Publication) -> usize {
-        let author = event.author.and_then(|id| self.members.get(&id));
-        let author = author.filter(|author| author.ticket.is_none() && event.receivers.contains(author.kind));
-        usize::from(author.is_some_and(|author| author.watches(guild)))
-    }
-
-    /// Chooses the receivers of an event. Returns `None` if it is for one session or for a guild, and has no receiver.
-    fn audience(&mut self, event: &Publication) -> Option<Audience> {
-        if let Some(request) = &event.request {
-            return self.request_audience(event, request);
-        }
-        match &event.delivery {
-            Delivery::User(user) => Some(Audience::User {
-                user: user.clone(),
-                of: event.receivers,
-            }),
-            Delivery::All => Some(Audience::Types(event.receivers)),
-            Delivery::Any => {
-                let session = self.rotation.next(event.receivers, event.author)?;
-                Some(Audience::One {
-                    session,
-                    of: event.receivers,
-                })
-            }
-            Delivery::Guild(guild) => {
-                let guild = *guild;
-                let reporters = self.reporters.get(&guild).into_iter().flatten();
-                let receivers: SmallVec<_> = reporters
-                    .copied()
-                    .filter(|id| Some(*id) != event.author && self.is_any_of(*id, event.receivers))
-                    .collect();
-                (!receivers.is_empty() || self.is_watched(guild, event)).then_some(Audience::Reporters {
-                    guild,
-                    sessions: receivers,
-                    are_watchers_included: true,
-                    of: event.receivers,
-                })
-            }
-        }
-    }
-
-    /// Whether a session other than the author has a ticket and may receive the broadcast.
-    fn has_ticket(&self, event: &Publication) -> bool {
-        let author = event.author.and_then(|id| self.members.get(&id));
-        let author = author.filter(|author| author.ticket.is_some());
-        self.scopes
-            .has_ticket(event.receivers, author.map(|author| author.kind))
-    }
-
-    /// Whether the user has a session other than the author that may receive the event.
-    fn has_session_of(&self, user: &UserId, event: &Publication) -> bool {
-        let author = event.author.and_then(|id| self.members.get(&id));
-        let author = author.filter(|author| {
-            author
-                .ticket
-                .as_ref()
-                .is_some_and(|ticket| ticket.user.as_ref() == Some(user))
-        });
-        self.scopes
-            .has_session_of(user, event.receivers, author.map(|author| author.kind))
-    }
-
-    /// Whether a session other than the author watches the guild and may receive the event.
-    fn is_watched(&self, guild: GuildId, event: &Publication) -> bool {
-        let author = event.author.and_then(|id| self.members.get(&id));
-        let author = author.filter(|author| author.watches(guild));
-        self.scopes
-            .is_watched(guild, event.receivers, author.map(MemberState::watcher))
-    }
-
-    /// Whether no session receives an entry, nor will one later.
-    pub(super) fn is_unheard(&self, entry: &Entry) -> bool {
-        let has_no_receiver = match &entry.audience {
-            // An event that waits has no types.
-            Audience::Types(kinds) => {
-                let is_for_tickets = entry.to_tickets && self.scopes.has_ticket(*kinds, None);
-                *kinds != ClientTypes::NONE && self.rotation.count(*kinds) == 0 && !is_for_tickets
-            }
-            Audience::Reporters { guild, sessions, .. } => {
-                sessions.is_empty() && !self.scopes.is_watched(*guild, ClientTypes::ALL, None)
-            }
-            Audience::User { user, .. } => !self.scopes.has_session_of(user, ClientTypes::ALL, None),
-            Audience::One { .. } | Audience::Request { .. } => false,
-        };
-        entry.discord.is_none() && has_no_receiver
-    }
-
-    fn is_any_of(&self, id: SessionId, kinds: ClientTypes) -> bool {
-        self.members.get(&id).is_some_and(|member| kinds.contains(member.kind))
     }
 
     /// Appends an event. `first` is the offset at which it was appended first, if this is a later time.

@@ -2,6 +2,7 @@
 
 mod application;
 mod ids;
+mod receivers;
 mod requests;
 mod rotation;
 mod scopes;

@@ -3,6 +3,7 @@
 pub(in crate::backends::redis) mod bounds;
 pub(in crate::backends::redis) mod channel;
 pub(in crate::backends::redis) mod follower;
+mod label;
 pub(in crate::backends::redis) mod log_head;
 pub(in crate::backends::redis) mod pages;
 pub(in crate::backends::redis) mod publisher;

@@ -20,26 +20,18 @@
 //! `<user>@<owner>`.
 //! On the channel, the entry follows a line with its epoch and offset.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use redis::Cmd;
 use shared::{
-    client_type::ClientTypes,
-    discord::{GuildChange, Header, Shard, Target},
-    guild::GuildId,
-    routing::Delivery,
-    session_id::SessionId,
-    user::UserId,
+    client_type::ClientTypes, discord::GuildChange, guild::GuildId, routing::Delivery, session_id::SessionId,
     v1::payload::GuildCount,
 };
 
-use crate::backplane::{Audience, Entry, Epoch, Position, Publication, Request, RequestTarget};
-
-/// The placeholder for an absent value in a head line and in arguments.
-pub(in crate::backends::redis) const NONE: &str = "-";
-
-/// Identifies an event, however often it is appended; 0 for none.
-pub type Origin = u64;
+pub use super::label::{Label, Origin, label};
+pub(in crate::backends::redis) use super::label::{NONE, user_key};
+use super::label::{ReadLabel, read_label, user_of};
+use crate::backplane::{Audience, Entry, Epoch, Position, Publication, RequestTarget};
 
 /// A parsed entry.
 #[derive(Debug)]
@@ -118,112 +110,6 @@ fn guild_change(event: &Publication) -> String {
     }
 }
 
-/// Returns how the scripts name a user: a `u`, and the id in hexadecimal. It takes the place of a guild.
-pub(in crate::backends::redis) fn user_key(user: &UserId) -> String {
-    format!("u{}", hex::encode(user.as_str()))
-}
-
-/// Parses what [`user_key`] returns.
-fn user_of(key: &str) -> Option<UserId> {
-    let bytes = hex::decode(key.strip_prefix('u')?).ok()?;
-    UserId::new(str::from_utf8(&bytes).ok()?)
-}
-
-/// What the label of an entry has.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Label<'a> {
-    /// The origin of the event.
-    pub origin: Origin,
-    /// Whether sessions of a ticket receive the event if it is a broadcast.
-    pub to_tickets: bool,
-    /// The user who sent it.
-    pub user: Option<&'a UserId>,
-    /// What makes it a request.
-    pub request: Option<&'a Request>,
-    /// What decides which Discord sessions receive it.
-    pub header: Option<&'a Header>,
-}
-
-/// Formats a label: `<origin>[+][~<user>][?<request>][/<header>]`. The plus sign is there if sessions of a ticket receive
-/// the event, and the user is in hexadecimal. A request is `<receipt>,<address for the reply>,<timeout in ms>`. A header is `<guild>,<subject>,<target>,<mention>,<mention>…`, where absent values are
-/// empty. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
-pub fn label(of: Label<'_>) -> String {
-    let Label {
-        origin,
-        to_tickets,
-        user,
-        request,
-        header,
-    } = of;
-    let mut label = format!("{origin:x}");
-    if to_tickets {
-        label.push('+');
-    }
-    if let Some(user) = user {
-        label.push('~');
-        label.push_str(&hex::encode(user.as_str()));
-    }
-    if let Some(request) = request {
-        let Request {
-            receipt,
-            reply_to,
-            timeout,
-        } = request;
-        label.push_str(&format!("?{receipt},{reply_to},{}", timeout.as_millis()));
-    }
-    let Some(header) = header else {
-        return label;
-    };
-    let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let target = match header.target {
-        Target::All => "a".to_owned(),
-        Target::Nobody => "n".to_owned(),
-        Target::User(user) => format!("u{user}"),
-        Target::Session(session) => format!("s{session}"),
-        Target::Shard(Shard { id, count }) => format!("h{id}of{count}"),
-    };
-    label.push('/');
-    label.push_str(&[number(header.guild), number(header.subject), target].join(","));
-    for mention in &header.mentions {
-        label.push(',');
-        label.push_str(&mention.to_string());
-    }
-    label
-}
-
-fn read_request(text: &str) -> Option<Request> {
-    let (receipt, rest) = text.split_once(',')?;
-    let (reply_to, ms) = rest.split_once(',')?;
-    Some(Request {
-        receipt: receipt.parse().ok()?,
-        reply_to: reply_to.parse().ok()?,
-        timeout: Duration::from_millis(ms.parse().ok()?),
-    })
-}
-
-fn read_header(name: &str, text: &str) -> Option<Header> {
-    let mut parts = text.split(',');
-    let number = |text: &str| match text {
-        "" => Some(None),
-        digits => digits.parse().ok().map(Some),
-    };
-    let (guild, subject) = (number(parts.next()?)?, number(parts.next()?)?);
-    let target = match parts.next()?.split_at_checked(1)? {
-        ("a", "") => Target::All,
-        ("n", "") => Target::Nobody,
-        ("u", user) => Target::User(user.parse().ok()?),
-        ("s", session) => Target::Session(session.parse().ok()?),
-        ("h", shard) => {
-            let (id, count) = shard.split_once("of")?;
-            let (id, count) = (id.parse().ok()?, count.parse().ok()?);
-            Target::Shard(Shard { id, count })
-        }
-        _ => return None,
-    };
-    let mentions = parts.map(|mention| mention.parse().ok()).collect::<Option<_>>()?;
-    Some(Header::from_parts(name, guild, subject, mentions, target))
-}
-
 /// Splits a message of the channel into its position and its entry.
 ///
 /// # Errors
@@ -260,26 +146,14 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
     let text = |bytes| str::from_utf8(bytes).map_err(|_| NoEntry);
     let types = ClientTypes::from_bits(types.parse().map_err(|_| NoEntry)?);
-    let (origin, header) = match label.split_once('/') {
-        Some((origin, header)) => (origin, Some(header)),
-        None => (label, None),
-    };
-    let (origin, request) = match origin.split_once('?') {
-        Some((origin, request)) => (origin, Some(read_request(request).ok_or(NoEntry)?)),
-        None => (origin, None),
-    };
-    let (origin, user) = match origin.split_once('~') {
-        Some((origin, user)) => (origin, Some(user_of(&format!("u{user}")).ok_or(NoEntry)?)),
-        None => (origin, None),
-    };
-    let (origin, to_tickets) = match origin.strip_suffix('+') {
-        Some(origin) => (origin, true),
-        None => (origin, false),
-    };
-    let origin = match origin {
-        NONE => 0,
-        origin => u64::from_str_radix(origin, 16).map_err(|_| NoEntry)?,
-    };
+    let name = text(name)?;
+    let ReadLabel {
+        origin,
+        to_tickets,
+        user,
+        request,
+        header,
+    } = read_label(name, label).ok_or(NoEntry)?;
     let mut owners = Owners::default();
     let mut d: Arc<str> = text(data)?.into();
     let audience = match audience {
@@ -332,11 +206,6 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
         _ => return Err(NoEntry),
     };
     let author = if author == NONE { None } else { Some(session(author)?) };
-    let name = text(name)?;
-    let discord = match header {
-        Some(header) => Some(Arc::new(read_header(name, header).ok_or(NoEntry)?)),
-        None => None,
-    };
     Ok(StoredEntry {
         entry: Entry {
             position,
@@ -348,7 +217,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             author,
             user,
             to_tickets,
-            discord,
+            discord: header.map(Arc::new),
             d,
         },
         owners,
@@ -390,9 +259,16 @@ fn split_line(bytes: &[u8]) -> Result<(&str, &[u8]), NoEntry> {
 
 #[cfg(test)]
 mod tests {
-    use shared::client_type::ClientType;
+    use std::time::Duration;
+
+    use shared::{
+        client_type::ClientType,
+        discord::{Header, Shard, Target},
+        user::UserId,
+    };
 
     use super::*;
+    use crate::backplane::Request;
 
     fn read(body: &str) -> Result<StoredEntry, NoEntry> {
         let position = Position {
