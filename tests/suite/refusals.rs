@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use gateway_harness::{NodeProcess, Raw, eventually, full_setup, key, metric, post, request};
+use gateway_harness::{NodeProcess, Raw, V1Client, eventually, full_setup, key, metric, post, request};
 use gateway_node::config::reference;
 use serde_json::{Value, json};
 
@@ -12,6 +12,8 @@ enum Trigger {
     Publishes(usize),
     /// Issues two tickets, one after another.
     IssuesTwoTickets,
+    /// Sends a request while another one waits for its reply.
+    AsksTwice,
     /// Publishes two events, one after another.
     PublishesTwice,
     /// Sends two requests with an `Idempotency-Key` each.
@@ -33,7 +35,7 @@ enum Trigger {
 /// A setting, a value that causes the refusal, the action, and the status and code of the response.
 type RefusalCase = (&'static str, u64, Trigger, u16, &'static str);
 
-const REFUSAL_CASES: [RefusalCase; 19] = [
+const REFUSAL_CASES: [RefusalCase; 20] = [
     ("cluster.event_bytes", 100, Trigger::Publishes(200), 413, "too_large"),
     ("cluster.event_bytes", 100, Trigger::PutsAGuild, 413, "too_large"),
     ("cluster.event_bytes", 100, Trigger::PutsAMember, 413, "too_large"),
@@ -78,6 +80,7 @@ const REFUSAL_CASES: [RefusalCase; 19] = [
         429,
         "too_many_idempotency_keys",
     ),
+    ("limits.requests_in_flight", 1, Trigger::AsksTwice, 429, "overloaded"),
     ("tickets.unused", 1, Trigger::IssuesTwoTickets, 429, "overloaded"),
     ("cluster.hold_bytes", 1, Trigger::PublishesAtOnce, 503, "overloaded"),
     ("limits.connections", 3, Trigger::Connects, 503, "full"),
@@ -96,6 +99,16 @@ const REFUSAL_CASES: [RefusalCase; 19] = [
         "connection_attempts",
     ),
 ];
+
+/// An event that is a request.
+const REQUEST: &str = r#"
+[[events]]
+name = "ask"
+from = ["service"]
+to = ["bot"]
+deliver = "any"
+reply = true
+"#;
 
 fn event(bytes: usize) -> String {
     json!({ "t": "announce", "d": { "text": "x".repeat(bytes) } }).to_string()
@@ -151,6 +164,27 @@ async fn refusal(node: &NodeProcess, trigger: &Trigger) -> (u16, Value) {
             };
             issue().await;
             let answer = issue().await;
+            (answer.status, answer.json())
+        }
+        Trigger::AsksTwice => {
+            let mut bot = V1Client::session(node, "bot", &key("bot")).await;
+            bot.expect_requests();
+            let bearer = format!("Bearer {}", key("root"));
+            let ask = async || {
+                let headers = [("authorization", bearer.as_str())];
+                let body = r#"{"t":"ask","d":{}}"#;
+                request(node.address(), "POST", "/api/v1/requests", &headers, body).await
+            };
+            let (_, answer) = tokio::join!(ask(), async {
+                let mut asked = bot.next().await;
+                while asked["t"] != "ask" {
+                    asked = bot.next().await;
+                }
+                let refused = ask().await;
+                bot.send(&json!({ "op": 1, "t": "reply", "r": asked["r"], "d": {} }))
+                    .await;
+                refused
+            });
             (answer.status, answer.json())
         }
         Trigger::PublishesWithTwoNames => {
@@ -217,6 +251,9 @@ async fn every_refusal_for_size_or_rate_names_its_setting() {
         let mut setup = full_setup().set(setting, value);
         if matches!(trigger, Trigger::BeginsABody) {
             setup = setup.set("http.body_timeout_ms", 50);
+        }
+        if matches!(trigger, Trigger::AsksTwice) {
+            setup = setup.more(REQUEST);
         }
         let node = setup.start().await;
         let (known, body) = refusal(&node, &trigger).await;

@@ -21,7 +21,7 @@ use super::{
     log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,
-    replies::ReplyQueue,
+    reply_queue::ReplyQueue,
     sessions::write_behind::WriteBehind,
     setup::{RedisSetupError, server_of},
     shared::{KeyRecords, RedisShared},

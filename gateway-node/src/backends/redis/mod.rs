@@ -25,6 +25,7 @@ mod options;
 #[cfg(test)]
 mod receiver_tests;
 mod replies;
+mod reply_queue;
 #[cfg(test)]
 mod report_tests;
 mod scripts;

@@ -16,7 +16,7 @@ use super::{
     log::{bounds::LogBounds, publisher::PublishQueue},
     membership::{lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,
-    replies::ReplyQueue,
+    reply_queue::ReplyQueue,
     sessions::write_behind::WriteBehind,
 };
 use crate::{

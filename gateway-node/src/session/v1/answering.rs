@@ -5,13 +5,15 @@ use std::time::Duration;
 use shared::{
     client_type::ClientType,
     close::Close,
-    problem::Problem,
     v1::{Nonce, Refusal, RefusalCode, Rejection, Report, payload},
 };
 use smallvec::smallvec;
 use tokio::time::Instant;
 
-use super::{V1, V1Actions, V1Phase, answers::Answers};
+use super::{
+    V1, V1Actions, V1Phase,
+    answers::{Answers, refusal},
+};
 use crate::{
     backplane::{Position, PublishError, Unavailable},
     session::Action,
@@ -21,6 +23,7 @@ use crate::{
 pub(super) const MOST_UNANSWERED: usize = 1024;
 /// The pause after each packet of a client that is owed that many answers.
 const UNANSWERED_PAUSE: Duration = Duration::from_millis(100);
+
 impl V1 {
     /// Replaces what the session reports or watches.
     pub(super) fn report(&mut self, report: Report, nonce: Option<Nonce>, now: Instant) -> V1Actions {
@@ -137,22 +140,4 @@ impl V1 {
 /// Returns `d` of the answer to a packet that took effect at this position.
 fn accepted_at(position: Position) -> String {
     format!(r#"{{"position":"{position}"}}"#)
-}
-
-/// Returns the answer to an event that was not published.
-pub(super) fn refusal(name: &str, error: &PublishError) -> Refusal {
-    let code = match error {
-        PublishError::NoReceiver { .. } => return Refusal::of(vec![Problem::no_receiver(name)]),
-        PublishError::KeyReused => {
-            let problem = Problem::with_str("The idempotency key was used for another event.", name);
-            return Refusal {
-                code: RefusalCode::IdempotencyKeyReused,
-                problems: vec![problem],
-            };
-        }
-        PublishError::Overloaded | PublishError::TooManyKeys { .. } => RefusalCode::Overloaded,
-        PublishError::Unavailable | PublishError::Refused { .. } | PublishError::Expired => RefusalCode::Unavailable,
-        PublishError::Unknown => RefusalCode::Unknown,
-    };
-    code.into()
 }

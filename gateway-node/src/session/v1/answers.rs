@@ -2,7 +2,12 @@
 
 use std::collections::VecDeque;
 
-use shared::v1::{Nonce, Refusal, payload};
+use shared::{
+    problem::Problem,
+    v1::{Nonce, Refusal, RefusalCode, payload},
+};
+
+use crate::backplane::PublishError;
 
 /// The answers that a session owes, in the order of the packets. An answer that is known waits for those before it.
 #[derive(Debug, Default)]
@@ -53,10 +58,26 @@ impl Answers {
     }
 }
 
+/// Returns the answer to an event that was not published.
+pub(super) fn refusal(name: &str, error: &PublishError) -> Refusal {
+    let code = match error {
+        PublishError::NoReceiver { .. } => return Refusal::of(vec![Problem::no_receiver(name)]),
+        PublishError::KeyReused => {
+            let problem = Problem::with_str("The idempotency key was used for another event.", name);
+            return Refusal {
+                code: RefusalCode::IdempotencyKeyReused,
+                problems: vec![problem],
+            };
+        }
+        PublishError::Overloaded | PublishError::TooManyKeys { .. } => RefusalCode::Overloaded,
+        PublishError::Unavailable | PublishError::Refused { .. } | PublishError::Expired => RefusalCode::Unavailable,
+        PublishError::Unknown => RefusalCode::Unknown,
+    };
+    code.into()
+}
+
 #[cfg(test)]
 mod tests {
-    use shared::v1::RefusalCode;
-
     use super::*;
 
     fn nonce(json: &str) -> Nonce {

@@ -38,7 +38,11 @@ use smallvec::smallvec;
 use tokio::time::Instant;
 
 use self::{
-    answers::Answers, catch_up::CatchUp, frame::frame, requesting::ReplyPacket, requests::Requests, ticket::TicketState,
+    answers::Answers,
+    catch_up::CatchUp,
+    frame::frame,
+    requests::{ReplyPacket, Requests},
+    ticket::TicketState,
 };
 pub use self::{
     call::{V1Call, V1CallResult},

@@ -2,31 +2,22 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use serde_json::value::RawValue;
 use shared::{
     routing::object_of,
     v1::{Nonce, Refusal, RefusalCode, Rejection, ReplyFailure, payload},
 };
 use smallvec::smallvec;
 
-use super::{V1, V1Actions, answering::refusal, requests::Requests};
+use super::{
+    V1, V1Actions,
+    answers::refusal,
+    requests::{ReplyPacket, Requests},
+};
 use crate::{
     backplane::Publication,
     requests::RequestError,
     session::{Action, Cx},
 };
-
-/// The reply of a client to a request, as it was read.
-pub(super) struct ReplyPacket<'a> {
-    /// The receipt, as sent.
-    pub(super) receipt: &'a str,
-    /// The reply or the error, as sent.
-    pub(super) d: Option<&'a RawValue>,
-    /// Whether it is an error.
-    pub(super) is_error: bool,
-    /// The nonce, if the packet is to be answered.
-    pub(super) nonce: Option<Nonce>,
-}
 
 impl V1 {
     /// Sends a request, if the session may have another one in flight.

@@ -1,6 +1,7 @@
 //! The requests of a session that have no outcome yet.
 
 use rustc_hash::FxHashMap;
+use serde_json::value::RawValue;
 use shared::v1::Nonce;
 
 /// The nonces of the session's requests in flight, by the numbers of the requests.
@@ -27,4 +28,16 @@ impl Requests {
     pub(super) fn len(&self) -> usize {
         self.nonces.len()
     }
+}
+
+/// The reply of a client to a request, as it was read.
+pub(super) struct ReplyPacket<'a> {
+    /// The receipt, as sent.
+    pub(super) receipt: &'a str,
+    /// The reply or the error, as sent.
+    pub(super) d: Option<&'a RawValue>,
+    /// Whether it is an error.
+    pub(super) is_error: bool,
+    /// The nonce, if the packet is to be answered.
+    pub(super) nonce: Option<Nonce>,
 }

@@ -15,7 +15,7 @@ use crate::{
         application::RedisApplication,
         cluster_commands::ClusterCommand,
         connection::{problem::RedisProblem, reconnect_backoff},
-        replies,
+        replies, reply_queue,
         sessions::owner_message::owner_in,
         shared::RedisShared,
     },
@@ -90,7 +90,7 @@ impl Subscriber {
                 return;
             };
             if channel == reply_channel {
-                if let Some((receipt, reply)) = replies::read(&message) {
+                if let Some((receipt, reply)) = reply_queue::read(&message) {
                     shared.deliver.replied(receipt, reply);
                 }
             } else if let Some(end) = channel.iter().rposition(|byte| *byte == b':')
