@@ -1,4 +1,4 @@
-//! `gateway-node publish`: publishes one event over HTTP.
+//! `gateway-node publish`: publishes one event over HTTP, or sends a request and waits for the reply.
 
 use std::{
     io::{self, Write},
@@ -17,9 +17,13 @@ use super::{
 };
 use crate::logging::{escape, escape_json};
 
-/// The options of `publish`. Exit codes: 0 the event is in the log, 1 no response, 2 refused, 64 invalid options.
+/// The options of `publish`. Exit codes: 0 the event is in the log, or the reply is printed; 1 no response; 2 refused, or no
+/// reply; 64 invalid options.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Exit codes: 0 the event is in the log, 1 no response, 2 refused, 64 invalid options.")]
+#[command(
+    after_help = "Exit codes: 0 the event is in the log or the reply is printed, 1 no response, 2 refused or no reply, \
+                  64 invalid options."
+)]
 pub struct PublishArgs {
     /// The node's address
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
@@ -32,6 +36,10 @@ pub struct PublishArgs {
     /// Timeout in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: u64,
+
+    /// Send a request, wait for the reply and print its data
+    #[arg(long)]
+    pub wait: bool,
 
     /// The event's name
     #[arg(value_name = "NAME")]
@@ -57,8 +65,8 @@ pub enum PublishCommandError {
         /// The cause.
         source: ureq::Error,
     },
-    /// The node refused the event.
-    #[error("refused: HTTP {status} {code}: {message}")]
+    /// The node refused the event, or there is no reply to the request.
+    #[error("refused: HTTP {status} {code}: {message}{}", error.as_deref().map_or_else(String::new, |error| format!(" {error}")))]
     Refused {
         /// The HTTP status.
         status: u16,
@@ -66,6 +74,8 @@ pub enum PublishCommandError {
         code: String,
         /// The `message` of the response.
         message: String,
+        /// The error with which the receiver of a request replied.
+        error: Option<String>,
     },
 }
 
@@ -123,7 +133,8 @@ fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishComm
         url: args.url.clone(),
         source,
     };
-    let url = format!("{}/api/v1/events", args.url.trim_end_matches('/'));
+    let path = if args.wait { "requests" } else { "events" };
+    let url = format!("{}/api/v1/{path}", args.url.trim_end_matches('/'));
     let mut response = http_client::agent(Duration::from_millis(args.timeout_ms))
         .post(url)
         .header("authorization", format!("Bearer {}", key.expose_secret()))
@@ -132,7 +143,8 @@ fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishComm
         .map_err(no_answer)?;
     let body = http_client::body(&mut response).map_err(no_answer)?;
     match response.status().as_u16() {
-        202 => Ok(one_line(&body)),
+        202 if !args.wait => Ok(one_line(&body)),
+        200 if args.wait => Ok(one_line(reply(&body))),
         status => Err(refusal(status, &body)),
     }
 }
@@ -142,14 +154,32 @@ fn refusal(status: u16, body: &str) -> PublishCommandError {
     struct RefusalBody {
         code: String,
         message: String,
+        error: Option<Box<RawValue>>,
     }
 
-    let RefusalBody { code, message } = serde_json::from_str(body).unwrap_or_else(|_| RefusalBody {
+    let RefusalBody { code, message, error } = serde_json::from_str(body).unwrap_or_else(|_| RefusalBody {
         // The response is not from a node, but for example from a load balancer.
         code: "without a code".to_owned(),
         message: body.trim().chars().take(300).collect(),
+        error: None,
     });
-    PublishCommandError::Refused { status, code, message }
+    PublishCommandError::Refused {
+        status,
+        code,
+        message,
+        error: error.map(|error| one_line(error.get())),
+    }
+}
+
+/// Returns the data of a reply, or the whole body if it is no reply.
+fn reply(body: &str) -> &str {
+    #[derive(Deserialize)]
+    struct ReplyBody<'a> {
+        #[serde(borrow)]
+        d: &'a RawValue,
+    }
+
+    serde_json::from_str(body).map_or(body, |ReplyBody { d }| d.get())
 }
 
 fn one_line(body: &str) -> String {
@@ -168,6 +198,7 @@ mod tests {
             url: url.to_owned(),
             key: KeyArgs::default(),
             timeout_ms: 5_000,
+            wait: false,
             name: "announce".to_owned(),
             data: data.to_owned(),
         };
@@ -187,6 +218,34 @@ mod tests {
         assert!(lower.contains("authorization: bearer id.verysecret\r\n"));
         assert!(lower.contains("content-type: application/json\r\n"));
         assert!(request.ends_with("\r\n\r\n{\"t\":\"announce\",\"d\":{\"n\": 1.0}}"));
+    }
+
+    #[test]
+    fn a_request_prints_the_data_of_its_reply_or_why_there_is_none() {
+        let ask = |url: &str| {
+            let args = PublishArgs {
+                url: url.to_owned(),
+                key: KeyArgs::default(),
+                timeout_ms: 5_000,
+                wait: true,
+                name: "get_settings".to_owned(),
+                data: "{}".to_owned(),
+            };
+            publish(&args, &"id.verysecret".into())
+        };
+        let (url, served) = tests::serve("HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"d\":{\"a\": 1}}");
+        assert_eq!(ask(&url).unwrap(), r#"{"a":1}"#);
+        assert!(served.join().unwrap().starts_with("POST /api/v1/requests HTTP/1.1\r\n"));
+        let (url, served) = tests::serve(
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 55\r\n\r\n\
+             {\"code\":\"error\",\"message\":\"m\",\"error\":{\"code\": \"busy\"}}",
+        );
+        let error = ask(&url).unwrap_err();
+        assert_eq!(
+            (error.to_string().as_str(), error.exit_code()),
+            ("refused: HTTP 502 error: m {\"code\":\"busy\"}", 2)
+        );
+        served.join().unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The client across its connections: what it sends and when, and when it is done.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::{self, Write},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use super::{
     args::Servers,
     close_code,
     line::{self, InputCommand},
-    packet::IdentifyScope,
+    packet::{self, IdentifyScope},
     render::{PrintedRecord, Renderer},
 };
 use crate::backoff::Backoff;
@@ -130,6 +130,9 @@ pub(super) struct ConnectClient<W> {
     pub(super) input_ended: bool,
     /// Whether to close as soon as nothing is held.
     pub(super) leaving: bool,
+    /// The nonces of requests that have no outcome yet, and the number of requests so far.
+    pub(super) requests: HashSet<String>,
+    pub(super) requests_sent: u64,
     /// The number of application events received.
     pub(super) received: u64,
     pub(super) backoff: Backoff,
@@ -150,6 +153,8 @@ impl<W: Write> ConnectClient<W> {
             held: VecDeque::new(),
             input_ended: false,
             leaving: false,
+            requests: HashSet::new(),
+            requests_sent: 0,
             received: 0,
             backoff: Backoff::new(FIRST_CEILING, LONGEST, |_| SHORTEST),
         }
@@ -174,6 +179,12 @@ impl<W: Write> ConnectClient<W> {
             ClientInput::Line(line) => match line::parse(&line) {
                 Ok(None) => {}
                 Ok(Some(InputCommand::Send(text))) => self.held.push_back(text),
+                Ok(Some(InputCommand::Request { name, data })) => {
+                    self.requests_sent += 1;
+                    let nonce = format!("request-{}", self.requests_sent);
+                    self.held.push_back(packet::request(&name, &nonce, &data));
+                    self.requests.insert(nonce);
+                }
                 Ok(Some(InputCommand::Help)) => {
                     for line in line::HELP {
                         self.note("help", line)?;
@@ -193,12 +204,16 @@ impl<W: Write> ConnectClient<W> {
 
     /// Returns whether all input has been processed and the client should close. `live` is whether there is a session.
     pub(super) fn is_done(&self, live: bool) -> bool {
-        let script_over = live && self.input_ended && self.options.on_eof == OnEof::CloseWhenSent;
+        let is_script_sent = live && self.input_ended && self.options.on_eof == OnEof::CloseWhenSent;
+        let script_over = is_script_sent && self.requests.is_empty();
         (self.leaving || script_over) && self.held.is_empty()
     }
 
-    /// Resets the backoff when a session begins.
+    /// Resets the backoff when a session begins. Requests that were sent in an earlier session get no answer any more.
     pub(super) fn session_began(&mut self) {
+        let held = &self.held;
+        self.requests
+            .retain(|nonce| held.iter().any(|packet| packet.contains(nonce.as_str())));
         self.backoff.reset();
     }
 

@@ -8,7 +8,7 @@ use std::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
-use shared::v1::RESERVED_EVENTS;
+use shared::v1::{EVENT_REFUSED, REPLY, REPLY_FAILED, RESERVED_EVENTS};
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
@@ -247,6 +247,10 @@ impl<W: Write> GatewayConnection<'_, W> {
                 // Goes ahead of lines typed in the meantime.
                 let report = packet::send_servers(servers);
                 self.client.held.push_front(report);
+            }
+        } else if matches!(&*name, REPLY | REPLY_FAILED | EVENT_REFUSED) {
+            if let Some(nonce) = packet.get::<String>("n") {
+                self.client.requests.remove(&nonce);
             }
         } else if self.had_session && !RESERVED_EVENTS.contains(&&*name) {
             self.client.received += 1;

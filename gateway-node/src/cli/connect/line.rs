@@ -2,6 +2,7 @@
 
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
+use shared::v1::{REPLY, REPLY_ERROR};
 
 use super::{
     args::{NoServers, Servers},
@@ -11,6 +12,8 @@ use super::{
 /// The output of `/help`.
 pub(super) const HELP: &[&str] = &[
     "NAME {\"a\":1}         send the event NAME with that data",
+    "request NAME {...}   send a request, whose outcome has the same n",
+    "reply RECEIPT {...}  answer a request; reply_error RECEIPT {...}: with an error",
     "{\"op\":10}            send a JSON object as it is",
     "servers 5 100 50     report guilds, members and cached members",
     "/help  /quit         this text; close and end",
@@ -21,6 +24,13 @@ pub(super) const HELP: &[&str] = &[
 pub(super) enum InputCommand {
     /// Send this packet.
     Send(String),
+    /// Send a request with this name and data, which get a nonce.
+    Request {
+        /// The name of the event.
+        name: String,
+        /// The data: a JSON object.
+        data: String,
+    },
     /// Print [`HELP`].
     Help,
     /// Close and end.
@@ -32,7 +42,10 @@ pub(super) enum InputCommand {
 pub(super) enum LineError {
     #[error("not sent: not a JSON object: {0}")]
     Object(String),
-    #[error("not sent: expected NAME {{...}}, a JSON object, servers GUILDS [MEMBERS [CACHED]], /help or /quit")]
+    #[error(
+        "not sent: expected NAME {{...}}, request NAME {{...}}, reply RECEIPT {{...}}, a JSON object, servers GUILDS [MEMBERS \
+             [CACHED]], /help or /quit"
+    )]
     Shape,
     #[error("not sent: the data of {name} is not a JSON object: {problem}")]
     Data { name: String, problem: String },
@@ -66,14 +79,30 @@ pub(super) fn parse(line: &str) -> Result<Option<InputCommand>, LineError> {
         let servers = Servers::parse(rest.split_whitespace())?;
         return Ok(Some(InputCommand::Send(packet::send_servers(servers))));
     }
+    if matches!(name, "request" | REPLY | REPLY_ERROR) && !rest.starts_with('{') {
+        let (of, rest) = rest.split_once(char::is_whitespace).ok_or(LineError::Shape)?;
+        let data = data(of, rest.trim_start())?;
+        return Ok(Some(if name == "request" {
+            InputCommand::Request {
+                name: of.to_owned(),
+                data: data.get().to_owned(),
+            }
+        } else {
+            InputCommand::Send(packet::reply(name, of, data))
+        }));
+    }
     if rest.is_empty() || name.contains(['{', '"']) {
         return Err(LineError::Shape);
     }
-    let data = object(rest).map_err(|problem| LineError::Data {
+    Ok(Some(InputCommand::Send(packet::event(name, data(name, rest)?))))
+}
+
+/// Returns the data of an event if it is one JSON object.
+fn data<'a>(name: &str, text: &'a str) -> Result<&'a RawValue, LineError> {
+    object(text).map_err(|problem| LineError::Data {
         name: name.to_owned(),
         problem,
-    })?;
-    Ok(Some(InputCommand::Send(packet::event(name, data))))
+    })
 }
 
 /// Returns `text` unchanged if it is one JSON object.
@@ -123,6 +152,28 @@ mod tests {
         );
         assert_eq!(sent("servers 5"), r#"{"op":1,"t":"send_servers","d":{"guilds":5}}"#);
         assert_eq!(sent("servers {}"), r#"{"op":1,"t":"servers","d":{}}"#);
+    }
+
+    #[test]
+    fn requests_and_replies_are_recognised() {
+        let request = InputCommand::Request {
+            name: "get_settings".to_owned(),
+            data: "{\"a\": 1.0}".to_owned(),
+        };
+        assert_eq!(parse("request get_settings {\"a\": 1.0}"), Ok(Some(request)));
+        assert_eq!(
+            sent("reply 0a {\"b\":1}"),
+            r#"{"op":1,"t":"reply","r":"0a","d":{"b":1}}"#
+        );
+        assert_eq!(
+            sent("reply_error 0a {}"),
+            r#"{"op":1,"t":"reply_error","r":"0a","d":{}}"#
+        );
+        // An event of the table may be named like a command.
+        assert_eq!(sent("request {}"), r#"{"op":1,"t":"request","d":{}}"#);
+        let error = |line: &str| parse(line).unwrap_err().to_string();
+        assert!(error("request get_settings").contains("request NAME {...}"));
+        assert!(error("reply 0a 5").contains("data of 0a is not a JSON object"));
     }
 
     #[test]

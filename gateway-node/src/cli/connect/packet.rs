@@ -188,6 +188,18 @@ pub(super) fn event(name: &str, data: &RawValue) -> String {
     client_event(name, data)
 }
 
+/// Builds a request with a nonce, with `data` unchanged. `data` must be JSON.
+pub(super) fn request(name: &str, nonce: &str, data: &str) -> String {
+    let [name, nonce] = [name, nonce].map(|text| serde_json::Value::from(text).to_string());
+    format!(r#"{{"op":{CLIENT_EVENT},"t":{name},"n":{nonce},"d":{data}}}"#)
+}
+
+/// Builds the answer to a request: a reply or an error, with `data` unchanged.
+pub(super) fn reply(event: &str, receipt: &str, data: &RawValue) -> String {
+    let receipt = serde_json::Value::from(receipt);
+    format!(r#"{{"op":{CLIENT_EVENT},"t":"{event}","r":{receipt},"d":{data}}}"#)
+}
+
 fn client_event<D: Serialize + ?Sized>(t: &str, d: &D) -> String {
     #[derive(Serialize)]
     struct EventPacket<'a, D: ?Sized> {

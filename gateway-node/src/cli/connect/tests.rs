@@ -322,6 +322,31 @@ async fn all_input_is_sent_before_its_end_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn a_script_ends_when_its_requests_have_an_outcome() {
+    let (url, played) = gateway(|_, mut peer| async move {
+        peer.session().await;
+        let requests = [peer.packet().await.unwrap(), peer.packet().await.unwrap()];
+        let nonces = requests.map(|request| request["n"].clone());
+        peer.send(json!({ "op": 0, "t": "reply_failed", "n": nonces[1], "d": { "code": "gone" } }))
+            .await;
+        peer.send(json!({ "op": 0, "t": "reply", "n": nonces[0], "d": { "a": 1 } }))
+            .await;
+        // Nothing but the closing handshake comes after that.
+        assert_eq!(peer.packet().await, None);
+        nonces
+    })
+    .await;
+    let scripted = ClientOptions {
+        on_eof: OnEof::CloseWhenSent,
+        ..options(url)
+    };
+    let outcome = run_client(scripted, &["request ask {}", "request ask {}"]).await;
+    assert_eq!(outcome.code, 0);
+    assert_eq!(played.await.unwrap(), ["request-1", "request-2"]);
+    assert_eq!(outcome.packets("in", 0).len(), 3);
+}
+
+#[tokio::test]
 async fn an_error_for_the_last_packet_still_sets_the_exit_code() {
     let (url, played) = gateway(|_, mut peer| async move {
         peer.session().await;
