@@ -14,10 +14,12 @@ use tokio::{
 use super::{
     context::{NodeEndpoint, RunContext},
     publisher::pause,
-    socket::{SocketEvent, V1Socket},
     table::EventDraft,
 };
-use crate::checker::{ClientKind, SenderId};
+use crate::{
+    checker::{ClientKind, SenderId},
+    socket::{SocketEvent, V1Socket},
+};
 
 /// How long the client waits before it reconnects: the first time, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

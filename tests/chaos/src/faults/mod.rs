@@ -14,7 +14,6 @@ mod reconnecting;
 mod recorder;
 mod report;
 mod shard;
-mod socket;
 mod table;
 mod tool;
 

@@ -8,11 +8,11 @@ use gateway_harness::key;
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
-use super::{
-    context::{NodeEndpoint, RunContext},
+use super::context::{NodeEndpoint, RunContext};
+use crate::{
+    checker::{ClientKind, SenderId},
     socket::{SocketEvent, V1Socket},
 };
-use crate::checker::{ClientKind, SenderId};
 
 /// How long a connection lasts, in milliseconds: about as long as between two pages.
 const CONNECTED_MS: std::ops::RangeInclusive<u64> = 150..=450;

@@ -14,7 +14,7 @@ const ACCEPT_TIME: Duration = Duration::from_secs(5);
 
 /// What a socket receives.
 #[derive(Debug)]
-pub(super) enum SocketEvent {
+pub(crate) enum SocketEvent {
     Payload(Value),
     /// The connection has ended, with the code of the Close frame if there was one.
     Ended(Option<u16>),
@@ -22,18 +22,18 @@ pub(super) enum SocketEvent {
 
 /// An identified connection.
 #[derive(Debug)]
-pub(super) struct V1Socket(WebSocketStream<TcpStream>);
+pub(crate) struct V1Socket(WebSocketStream<TcpStream>);
 
 impl V1Socket {
     /// Connects and identifies. Returns `None` if the node did not let the client in, for whatever reason.
-    pub(super) async fn open(address: SocketAddr, kind: ClientKind, key: &str) -> Option<Self> {
+    pub(crate) async fn open(address: SocketAddr, kind: ClientKind, key: &str) -> Option<Self> {
         let d = json!({ "type": kind.name(), "key": key });
         Some(Self::open_with(address, kind, &d).await?.0)
     }
 
     /// Connects and identifies with this data. Returns the connection and the data of the welcome, or `None` if the node
     /// did not let the client in.
-    pub(super) async fn open_with(address: SocketAddr, kind: ClientKind, d: &Value) -> Option<(Self, Value)> {
+    pub(crate) async fn open_with(address: SocketAddr, kind: ClientKind, d: &Value) -> Option<(Self, Value)> {
         timeout(ACCEPT_TIME, Self::identified(address, kind, d)).await.ok()?
     }
 
@@ -56,12 +56,12 @@ impl V1Socket {
     }
 
     /// Sends a payload. Returns `None` if the connection has ended, which [`Self::next`] reports too.
-    pub(super) async fn send(&mut self, payload: &Value) -> Option<()> {
+    pub(crate) async fn send(&mut self, payload: &Value) -> Option<()> {
         self.0.send(Message::text(payload.to_string())).await.ok()
     }
 
     /// Returns the next payload or the end of the connection. Cancel safe: nothing is lost if the future is dropped.
-    pub(super) async fn next(&mut self) -> SocketEvent {
+    pub(crate) async fn next(&mut self) -> SocketEvent {
         loop {
             match self.0.next().await {
                 Some(Ok(Message::Text(text))) => {
