@@ -1,7 +1,7 @@
 //! Short runs of the load tools. They fail on losses, never on slowness.
 
 use clap::Parser as _;
-use gateway_bench::load::{cluster, compare, heartbeat, members, reports, scale, slow, strangers, unfinished};
+use gateway_bench::load::{cluster, compare, heartbeat, members, replies, reports, scale, slow, strangers, unfinished};
 use gateway_harness::ToolReport as _;
 
 /// Runs a tool on a blocking thread, since it would block the test's own.
@@ -68,6 +68,16 @@ async fn load_three_nodes_lose_duplicate_and_reorder_nothing() -> anyhow::Result
     let report = run(move || cluster::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");
     assert!(report.events > 1000 && report.log.is_empty(), "{report}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn load_every_request_through_two_nodes_gets_its_reply() -> anyhow::Result<()> {
+    let arguments = "replies --rounds 2 --requests 200 --in-flight 8 --without-nats";
+    let options = replies::ReplyOptions::parse_from(arguments.split(' '));
+    let report = run(move || replies::run(&options)).await?;
+    assert_eq!(report.failures(), [""; 0], "{report}");
+    assert!(report.rows.iter().all(|row| row.requests == 400), "{report}");
     Ok(())
 }
 

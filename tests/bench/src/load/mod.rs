@@ -14,6 +14,7 @@ pub mod fanout;
 pub mod heartbeat;
 pub mod idle;
 pub mod members;
+pub mod replies;
 pub mod reports;
 pub mod scale;
 pub mod slow;
@@ -22,6 +23,7 @@ pub mod unfinished;
 
 mod announcement;
 mod attacker;
+mod blocking_session;
 mod client;
 mod client_set;
 pub mod contest;

@@ -14,7 +14,6 @@ mod resp;
 mod send_window;
 mod sender;
 pub(super) mod servers;
-mod session;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -8,10 +8,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    super::blocking_session::BlockingSession,
     delivery_checker::{DeliveryChecker, DeliveryErrors},
     event::NumberedEvent,
     send_window::{STALL_TIMEOUT, SendProgress, SendWindow},
-    session::BlockingSession,
 };
 
 /// How long a receiver waits for data before it checks whether the run is over.

@@ -9,11 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use gateway_harness::frame;
 
 use super::{
-    super::{http::Http, latencies::Latencies},
+    super::{blocking_session::BlockingSession, http::Http, latencies::Latencies},
     event::NumberedEvent,
     receiver::BotReceiver,
     send_window::SendWindow,
-    session::BlockingSession,
 };
 
 /// The most events that a socket sends in one write.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use gateway_harness::frame::{FrameKind, FrameReader};
 
-use super::super::client::ClientHandshake;
+use super::client::ClientHandshake;
 
 /// How long the node may take for each step of connecting and identifying.
 const ANSWER: Duration = Duration::from_secs(30);
