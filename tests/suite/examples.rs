@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Stdio, time::Duration};
 
-use gateway_harness::{NodeProcess, Ran, Setup, WAIT, request, run, tool, within_time};
+use gateway_harness::{NodeProcess, Ran, Setup, WAIT, key, request, run, tool, within_time};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
@@ -48,8 +48,15 @@ struct Bot {
 }
 
 impl Bot {
-    fn start(node: &NodeProcess, mut command: Command, folder: Option<TempDir>) -> Self {
-        point_at(node, &mut command)
+    fn start(node: &NodeProcess, command: Command, folder: Option<TempDir>) -> Self {
+        Self::start_as(node, command, folder, None)
+    }
+
+    /// Starts an example with this key, or with that of development mode.
+    fn start_as(node: &NodeProcess, mut command: Command, folder: Option<TempDir>, key: Option<&str>) -> Self {
+        command.env("UTILBOT_KEY", key.map_or_else(|| node.development_key(), str::to_owned));
+        command
+            .env("UTILBOT_URL", format!("http://{}", node.address()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -75,6 +82,10 @@ impl Bot {
 
     /// Node.js looks for packages beside the script, so this runs a copy of it beside those that the variable names.
     fn node_js(node: &NodeProcess, script: &str, modules: &str) -> Self {
+        Self::node_js_as(node, script, modules, None)
+    }
+
+    fn node_js_as(node: &NodeProcess, script: &str, modules: &str, key: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the script");
         let copy = folder.path().join(script);
         fs::copy(example(script), &copy).expect("the example can be copied");
@@ -82,7 +93,12 @@ impl Bot {
         symlink(modules, folder.path().join("node_modules")).expect("the packages can be linked");
         let mut command = Command::new(tool("UTILBOT_TEST_NODE", "Node.js, 20 or later"));
         command.arg(copy);
-        Self::start(node, command, Some(folder))
+        Self::start_as(node, command, Some(folder), key)
+    }
+
+    /// Like [`node_js`](Self::node_js), with a key of the configuration.
+    fn node_js_with_key(node: &NodeProcess, script: &str, key: &str) -> Self {
+        Self::node_js_as(node, script, "UTILBOT_TEST_NODE_MODULES", Some(key))
     }
 
     /// Waits until the bot prints `text`, behind everything that earlier calls have found.
@@ -225,6 +241,51 @@ async fn the_discord_py_bot_prints_a_message() {
 async fn the_discord_js_bot_prints_a_message() {
     let node = Setup::new().start().await;
     discord_bot_prints_a_message(&node, discord_js(&node)).await;
+}
+
+/// What `answer_bot.mjs` needs: an event that is a request. Without it, the key of development mode would do.
+const REQUEST: &str = r#"
+[[keys]]
+id = "bot"
+type = "bot"
+secret = "correct-horse-battery-staple-0123456789"
+
+[[keys]]
+id = "service"
+type = "service"
+permissions = ["publish"]
+secret = "correct-horse-battery-staple-0123456789"
+
+[[events]]
+name = "get_guild_settings"
+from = ["website", "service"]
+to = ["bot"]
+deliver = { guild = "/guildId" }
+reply = true
+"#;
+
+#[tokio::test]
+async fn the_answering_bot_replies_to_requests() {
+    let node = Setup::new().file(REQUEST).start().await;
+    let mut bot = Bot::node_js_with_key(&node, "answer_bot.mjs", &key("bot"));
+    bot.prints(V1_READY).await;
+    let bearer = format!("Bearer {}", key("service"));
+    let ask = async |guild: &str| {
+        let body = json!({ "t": "get_guild_settings", "d": { "guildId": guild } }).to_string();
+        let headers = [("authorization", bearer.as_str())];
+        request(node.address(), "POST", "/api/v1/requests", &headers, &body).await
+    };
+    let settings = ask("42").await;
+    assert_eq!(
+        (settings.status, settings.json()),
+        (200, json!({ "d": { "prefix": "!" } }))
+    );
+    let unknown = ask("44").await;
+    assert_eq!(
+        (unknown.status, &unknown.json()["error"]["code"]),
+        (502, &json!("unknown_guild"))
+    );
+    assert_eq!(ask("45").await.status, 409);
 }
 
 #[tokio::test]

@@ -425,10 +425,16 @@ async fn each_path_of_http_takes_its_own_kind_of_event() {
     }
     for (body, expected) in [
         ("[]", (400, "malformed")),
+        (r#"["ask_any",{},null]"#, (400, "malformed")),
         (r#"{"t":"ask_any","d":{},"to":"all"}"#, (422, "invalid_data")),
     ] {
         let answer = code(request(node.address(), "POST", "/api/v1/requests", &headers, body).await);
         assert_eq!((answer.0, &*answer.1), expected, "{body}");
+    }
+    // An array is no event either, in a list or alone.
+    for body in [r#"["mark",{},null]"#, r#"[["mark",{},null]]"#] {
+        let answer = code(request(node.address(), "POST", "/api/v1/events", &headers, body).await);
+        assert_eq!((answer.0, &*answer.1), (400, "malformed"), "{body}");
     }
     let without_key = request(node.address(), "POST", "/api/v1/requests", &[], "{}").await;
     assert_eq!(without_key.status, 401);
@@ -445,14 +451,16 @@ async fn http_tells_why_there_is_no_reply() {
         let (receipt, _) = asked(receiver, "ask_settings").await;
         reply(receiver, event, &receipt, d).await;
     };
-    let (error, ()) = tokio::join!(
-        over_http(&node, "ask_settings", json!({})),
-        answering(&mut receiver, "reply_error", json!({ "code": "busy" }))
-    );
-    assert_eq!(
-        (error.status, &error.json()["code"], &error.json()["error"]),
-        (502, &json!("error"), &json!({ "code": "busy" }))
-    );
+    let (error, ()) = tokio::join!(over_http(&node, "ask_settings", json!({})), async {
+        let (receipt, _) = asked(&mut receiver, "ask_settings").await;
+        let text =
+            r#"{"op":1,"t":"reply_error","r":"RECEIPT","d":{"code":"busy","n":1.50,"long":12345678901234567890123}}"#;
+        receiver.send_text(&text.replace("RECEIPT", &receipt)).await;
+    });
+    // Byte for byte as the bot wrote it.
+    let written = r#","error":{"code":"busy","n":1.50,"long":12345678901234567890123}}"#;
+    assert!(error.body.ends_with(written), "{error:?}");
+    assert_eq!((error.status, &error.json()["code"]), (502, &json!("error")));
     let (invalid, ()) = tokio::join!(
         over_http(&node, "ask_settings", json!({})),
         answering(&mut receiver, "reply", json!({}))
@@ -594,4 +602,56 @@ async fn a_request_that_waits_too_long_for_a_slow_bot_is_not_written() {
         assert!(began.elapsed() < Duration::from_secs(60), "{names:?}");
     }
     assert_eq!(names.get("ask_briefly"), None, "{names:?}");
+}
+
+#[tokio::test]
+async fn requests_are_spread_evenly_over_those_who_watch_a_guild() {
+    let (pairs, _server) = backplanes().await;
+    let workers = |setup: Setup| setup.set("server.workers", 2);
+    let single = workers(setup()).start().await;
+    ready(&single).await;
+    let mut all: Vec<[&NodeProcess; 2]> = pairs.iter().map(|[one, other]| [one, other]).collect();
+    all.push([&single, &single]);
+    for [near, far] in all {
+        let mut backends = Vec::new();
+        for node in [near, far, near, far] {
+            let mut backend = session(node, "website", &json!({})).await;
+            let watching = json!({ "op": 1, "t": "watch_guilds", "n": 1, "d": { "guilds": ["5"] } });
+            backend.send(&watching).await;
+            backend.event("event_accepted").await;
+            backends.push(backend);
+        }
+        let mut requester = session(near, "service", &json!({})).await;
+        let mut got = [0; 4];
+        for n in 0..80 {
+            ask(&mut requester, "ask_guild", n, json!({ "guildId": "5" })).await;
+            let ((place, receipt), _, _) = {
+                let asked = backends
+                    .iter_mut()
+                    .enumerate()
+                    .map(|(place, backend)| Box::pin(async move { (place, asked(backend, "ask_guild").await.0) }));
+                futures_util::future::select_all(asked).await
+            };
+            got[place] += 1;
+            reply(&mut backends[place], "reply", &receipt, json!({})).await;
+            requester.event("reply").await;
+        }
+        assert!(got.iter().all(|count| (17..=23).contains(count)), "{got:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_that_is_over_costs_one_packet() {
+    let node = full_setup().set("limits.payloads_per_minute", 60).start().await;
+    ready(&node).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
+    // With the identify and the last heartbeat they make sixty.
+    for _ in 0..50 {
+        bot.send(&json!({ "op": 1, "t": "reply", "r": "x", "d": {} })).await;
+    }
+    bot.heartbeat().await;
+    assert_eq!(
+        metric(&node, "utilbot_packets_dropped_total{reason=\"receipt_over\"}").await,
+        50
+    );
 }

@@ -167,7 +167,7 @@ fn refusal(status: u16, body: &str) -> PublishCommandError {
         status,
         code,
         message,
-        error: error.map(|error| one_line(error.get())),
+        error: error.map(|error| compact(error.get())),
     }
 }
 

@@ -1,9 +1,6 @@
 //! An entry and its frames, each encoded at most once for all sessions.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -28,13 +25,15 @@ use crate::{
 /// The encoding for one wire format and content; `None` if the data cannot be represented in it.
 type Made = (WireFormat, Content, Option<Arc<EncodedDispatch>>);
 
-/// Which shard has delivered a request.
+/// What the shards have found that looked for the receiver of a request.
 #[derive(Default)]
-struct Claim {
-    is_taken: AtomicBool,
-    /// How many shards have looked for a receiver.
-    looked: AtomicUsize,
+struct Looked {
+    shards: usize,
+    found: FoundReceivers,
 }
+
+/// The shards that have receivers for a request: the index of each, and how many it has.
+pub(crate) type FoundReceivers = SmallVec<[(usize, usize); 4]>;
 
 /// A log entry with its lazily encoded frames, shared by all shards.
 pub(crate) struct EncodedEvent {
@@ -50,7 +49,7 @@ pub(crate) struct EncodedEvent {
     text_at: OnceLock<Bytes>,
     zlib_at: OnceLock<Bytes>,
     encoded: Mutex<SmallVec<[Made; 1]>>,
-    claim: Claim,
+    looked: Mutex<Looked>,
     /// The zlib compression level.
     level: Level,
     metrics: Arc<Metrics>,
@@ -68,7 +67,7 @@ impl EncodedEvent {
             text_at: OnceLock::new(),
             zlib_at: OnceLock::new(),
             encoded: Mutex::new(SmallVec::new()),
-            claim: Claim::default(),
+            looked: Mutex::default(),
             level,
             metrics,
         }
@@ -120,21 +119,17 @@ impl EncodedEvent {
         !self.is_skipped && matches!(self.entry.audience, Audience::Types(kinds) if kinds.contains(kind))
     }
 
-    /// Claims a request for a shard that has a receiver. Returns `false` if another shard has claimed it.
-    pub(crate) fn claim(&self) -> bool {
-        !self.claim.is_taken.swap(true, SeqCst)
-    }
-
-    /// Gives up the claim, because the receiver cannot take the request.
-    pub(crate) fn unclaim(&self) {
-        self.claim.is_taken.store(false, SeqCst);
-    }
-
-    /// Records that one of `shards` shards has looked for a receiver of a request. Returns whether it was the last one, and
-    /// none has found any.
-    pub(crate) fn is_given_up(&self, shards: usize) -> bool {
-        let looked = self.claim.looked.fetch_add(1, SeqCst) + 1;
-        looked == shards && !self.claim.is_taken.load(SeqCst)
+    /// Records that the shard `index` of `shards` has this many receivers for a request. Returns what all of them have
+    /// found, if it is the last one.
+    pub(crate) fn look(&self, index: usize, receivers: usize, shards: usize) -> Option<FoundReceivers> {
+        let mut looked = self.looked.lock();
+        looked.shards += 1;
+        if receivers > 0 {
+            looked.found.push((index, receivers));
+        }
+        // Whichever was first, the order is the same each time.
+        looked.found.sort_unstable();
+        (looked.shards == shards).then(|| std::mem::take(&mut looked.found))
     }
 
     /// Returns the frame for v1 sessions with this encoding, with its position in the log if they are told. Server frames

@@ -87,6 +87,11 @@ impl DeliveryQueue {
         }
     }
 
+    /// Returns the number of shards that read every entry.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.len()
+    }
+
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let state = self.lock();
         // An entry larger than the whole limit is accepted if the queue is empty.

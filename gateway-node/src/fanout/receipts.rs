@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::backplane::ReplyAddress;
 
-/// The most requests that one session can have received and not answered. Further ones are not given to it, so they time
-/// out.
+/// The most requests that one session can have received and not answered. Further ones are not given to it; if no other
+/// session can have them, their requesters are told that it is gone.
 const MOST_OF_SESSION: usize = 4096;
 
 /// The receipts of one application's v1 sessions on one worker.

@@ -3,7 +3,6 @@
 use std::{fmt, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
-use serde_json::Value;
 use shared::{problem::Problem, v1::ReplyFailure};
 
 use crate::{accept::Foreign, admission::Denied, config::Permission};
@@ -167,7 +166,11 @@ impl ApiError {
 }
 
 impl ApiError {
-    fn body(&self) -> Value {
+    fn body(&self) -> String {
+        if let Self::NoReply(ReplyFailure::Error(error)) = self {
+            // Byte for byte as the receiver wrote it.
+            return format!(r#"{{"code":"{}","message":"{self}","error":{error}}}"#, self.code());
+        }
         let mut body = serde_json::json!({ "code": self.code(), "message": self.to_string() });
         if let Self::Problems(problems) = self {
             let errors: Vec<_> = problems.iter().map(|problem| &*problem.error).collect();
@@ -175,10 +178,7 @@ impl ApiError {
             body["errors"] = serde_json::json!(errors);
             body["data"] = serde_json::json!(data);
         }
-        if let Self::NoReply(ReplyFailure::Error(error)) = self {
-            body["error"] = serde_json::from_str(error).unwrap_or_default();
-        }
-        body
+        body.to_string()
     }
 }
 
@@ -237,7 +237,7 @@ impl ResponseError for ApiError {
         }
         response
             .insert_header(("content-type", "application/json"))
-            .body(self.body().to_string())
+            .body(self.body())
     }
 }
 

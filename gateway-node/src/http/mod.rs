@@ -11,6 +11,7 @@ mod error;
 mod guilds;
 mod history;
 mod landing;
+mod object;
 mod page;
 mod publish;
 mod publish_limits;

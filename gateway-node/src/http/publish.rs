@@ -13,7 +13,7 @@ use shared::{
     routing::{Delivery, EventTable},
 };
 
-use super::{ApiError, HttpState, body::Body};
+use super::{ApiError, HttpState, body::Body, object::Object};
 use crate::{
     auth::Key,
     backplane::{Idempotency, Publication, PublishError, Publishing, WhenUnavailable},
@@ -63,7 +63,7 @@ pub(super) async fn publish(
     let idempotency_key = idempotency_key(&request)?;
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
-    let parsed: Result<Vec<PublishBody<'_>>, _> = if is_list {
+    let parsed: Result<Vec<Object<PublishBody<'_>>>, _> = if is_list {
         serde_json::from_slice(&body)
     } else {
         serde_json::from_slice(&body).map(|event| vec![event])
@@ -82,7 +82,7 @@ pub(super) async fn publish(
     let publications = events
         .iter()
         .enumerate()
-        .map(|(index, event)| {
+        .map(|(index, Object(event))| {
             let refused = |error| if is_list { at(error, index) } else { error };
             event.publication(&key, &table, api.event_bytes).map_err(refused)
         })

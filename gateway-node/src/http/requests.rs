@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     ApiError, HttpState,
+    object::Object,
     publish::{PublishBody, refusal},
 };
 use crate::{config::Permission, requests::RequestError};
@@ -27,7 +28,7 @@ pub(super) async fn ask(
     let key = api.authorise(&request, Permission::Publish)?;
     let body = api.body(&request, payload, &key).await?;
     api.charge_events(&key, 1)?;
-    let body: PublishBody<'_> = serde_json::from_slice(&body)
+    let Object(body): Object<PublishBody<'_>> = serde_json::from_slice(&body)
         .map_err(|error| ApiError::Malformed(format!("the body is no request: {error}")))?;
     let slot = api.app.request_slots.take(key.application(), key.shared_id());
     let Some(_slot) = slot else {

@@ -18,7 +18,7 @@ use shared::{
     user::UserId,
 };
 
-use super::{ApiError, HttpState};
+use super::{ApiError, HttpState, object::Object};
 use crate::{
     auth::Key,
     backplane::{IssueError, NewTicket, TicketRecord},
@@ -76,7 +76,7 @@ pub(super) async fn issue(
     } else {
         &*body
     };
-    let body: TicketBody<'_> = serde_json::from_slice(body).map_err(malformed)?;
+    let Object(body): Object<TicketBody<'_>> = serde_json::from_slice(body).map_err(malformed)?;
     let (rights, ttl, session_ms) = {
         let table = api.app.events.current();
         body.read(&api.ticket_bounds, &table)?

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     EndReason, RegistryShard, SessionCommand, SessionKind,
-    command::{CommandAll, CommandOne, ShardCommand},
+    command::{CommandAll, CommandOne, GiveRequest, ShardCommand},
     listing::{ListSessions, Listed},
     shard::SessionEntry,
 };
@@ -198,6 +198,14 @@ impl Handler<CommandAll> for ShardActor {
             identity.is_some_and(|identity| identity.application == application)
         };
         self.command_one(spread_command.command, spread_command.spread, is_theirs, context)
+    }
+}
+
+impl Handler<GiveRequest> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, GiveRequest { event, place }: GiveRequest, _: &mut Self::Context) {
+        self.shard.give_request(&event, place);
     }
 }
 

@@ -6,7 +6,7 @@ use actix::Message;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
 
-use crate::backplane::Owner;
+use crate::{backplane::Owner, encode::encoded_event::EncodedEvent};
 
 /// A command to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
@@ -126,6 +126,15 @@ pub(super) enum ShardCommand {
     },
     /// Tell earlier owners of this session to let go of it.
     Superseded(Owner),
+}
+
+/// Gives a request to one of the sessions of a shard.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct GiveRequest {
+    pub(super) event: Arc<EncodedEvent>,
+    /// The place of the session among those of the shard that can have it.
+    pub(super) place: usize,
 }
 
 /// Sends a command to one session. Returns whether this shard has the session.

@@ -8,15 +8,17 @@ mod actor;
 mod command;
 mod kind;
 mod listing;
+mod requests;
 mod session_counts;
 mod session_handle;
 mod shard;
 
 use std::{
+    collections::BTreeMap,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -60,10 +62,13 @@ struct RegistryInner {
     delivery_queue: DeliveryQueue,
     replay: ReplayBuffers,
     pending_replies: PendingReplies,
+    /// How many requests were given to a session of this node, or could be given to none.
+    requests_given: AtomicU64,
     counts: SessionCounts,
     level: Level,
     metrics: Arc<Metrics>,
-    shards: Mutex<Vec<Addr<ShardActor>>>,
+    /// The shards that have started, by index.
+    shards: Mutex<BTreeMap<usize, Addr<ShardActor>>>,
     /// Whether fault injection commands of other nodes are carried out.
     allows_faults: AtomicBool,
     /// The period over which sessions that missed events are told to leave.
@@ -87,10 +92,11 @@ impl Registry {
                 delivery_queue: DeliveryQueue::new(workers, feed_bytes),
                 replay: ReplayBuffers::new(replay),
                 pending_replies: PendingReplies::default(),
+                requests_given: AtomicU64::new(0),
                 counts: SessionCounts::default(),
                 level,
                 metrics,
-                shards: Mutex::new(Vec::new()),
+                shards: Mutex::default(),
                 allows_faults: AtomicBool::new(false),
                 spread,
             }),
@@ -215,7 +221,7 @@ impl Registry {
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {
-        self.inner.shards.lock().clone()
+        self.inner.shards.lock().values().cloned().collect()
     }
 
     /// Sends a command to every shard. A full mailbox can only belong to a shard that already has a command of this

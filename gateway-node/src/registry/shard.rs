@@ -4,19 +4,18 @@ use std::{cell::RefCell, hash::Hash, rc::Rc, sync::Arc, time::SystemTime};
 
 use actix::{Actor, Recipient};
 use rustc_hash::{FxHashMap, FxHashSet};
-use shared::{session_id::SessionId, v1::ReplyFailure};
+use shared::session_id::SessionId;
 use tokio::time::Instant;
 
 use super::{EndReason, Registry, SessionCommand, SessionHandle, SessionKind, actor::ShardActor};
 use crate::{
     auth::{Key, Keyring, SessionTicket},
-    backplane::{Audience, Backplane, RequestTarget},
+    backplane::{Audience, Backplane},
     encode::encoded_event::EncodedEvent,
     fanout::{
         discord_batch::DiscordBatch,
         group_batch::GroupBatch,
         member::{ApplicationSubscribers, DiscordGroupKey, DiscordMember, V1Member},
-        receipts::OpenRequest,
         scopes::Scopes,
         subscriber_groups::{GroupMember, GroupRange, SubscriberGroups},
         v1_batch::V1Batch,
@@ -94,7 +93,7 @@ impl RegistryShard {
         let shard = Self { inner: Rc::new(inner) };
         let actor = ShardActor::new(shard.clone()).start();
         let mut shards = shard.inner.registry.inner.shards.lock();
-        shards.push(actor);
+        shards.insert(index, actor);
         drop(shards);
         shard
     }
@@ -131,7 +130,7 @@ impl RegistryShard {
             if together == 0 {
                 self.deliver_to_few(first);
                 self.deliver_to_scope(first).await;
-                self.deliver_to_one(first);
+                self.look_for_receiver(first);
             } else {
                 self.pass(now, |subscribers| &mut subscribers.v1, |_, key| V1Batch::new(now, key))
                     .await;
@@ -220,7 +219,7 @@ impl RegistryShard {
 
     /// Calls `act` with the groups of an entry's application. Returns the default if the application has no session
     /// here.
-    fn with_subscribers<T: Default>(
+    pub(super) fn with_subscribers<T: Default>(
         &self,
         entry: &EncodedEvent,
         act: impl FnOnce(&mut ApplicationSubscribers) -> T,
@@ -266,64 +265,6 @@ impl RegistryShard {
                     self.inner.backplane.redeliver(entry);
                 }
             }
-        }
-    }
-
-    /// Delivers a request to one session, if this shard is the first that has a receiver.
-    fn deliver_to_one(&self, event: &EncodedEvent) {
-        let Audience::Request { target, of, request } = &event.entry.audience else {
-            return;
-        };
-        if event.is_skipped {
-            return;
-        }
-        let now = Instant::now();
-        let until = now + request.timeout;
-        let is_delivered = self.with_subscribers(event, |subscribers| {
-            let ApplicationSubscribers {
-                v1, scopes, receipts, ..
-            } = subscribers;
-            let (candidates, may_have_ticket) = match target {
-                RequestTarget::Session(session) => (std::slice::from_ref(session), false),
-                RequestTarget::Watcher(guild) => (scopes.watchers(*guild), false),
-                RequestTarget::User(user) => (scopes.sessions_of(user), true),
-            };
-            // Each request begins with another session.
-            let first = usize::try_from(event.entry.position.offset).unwrap_or(0) % candidates.len().max(1);
-            let (before, rest) = candidates.split_at(first);
-            let mut receivers = rest.iter().chain(before).filter_map(|id| v1.get(*id));
-            receivers.any(|(key, member)| {
-                of.contains(key.kind)
-                    && (may_have_ticket || !key.has_tickets)
-                    && event.entry.author != Some(member.id)
-                    && member.is_before(event.cursor())
-                    && receipts.has_room(member.id, now)
-                    && event.claim()
-                    && {
-                        let is_taken = member.deliver_request(event, key, now, until);
-                        if is_taken {
-                            receipts.insert(OpenRequest {
-                                receipt: request.receipt,
-                                session: member.id,
-                                name: Arc::clone(&event.entry.name),
-                                reply_to: request.reply_to,
-                                until,
-                            });
-                        } else {
-                            event.unclaim();
-                        }
-                        is_taken
-                    }
-            })
-        });
-        if is_delivered {
-            self.inner.registry.inner.metrics.deliveries.inc();
-        }
-        if event.is_given_up(self.inner.registry.shards().len()) {
-            let gone = Err(ReplyFailure::Gone);
-            self.inner
-                .backplane
-                .reply(request.reply_to, request.receipt, gone, until);
         }
     }
 

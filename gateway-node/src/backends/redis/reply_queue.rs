@@ -1,7 +1,7 @@
 //! Replies that wait to be sent to the nodes that wait for them, and their format.
 //!
-//! A message is a receipt, the outcome and the data: `<receipt> <outcome>\n<d>`. Only the two nodes know the receipt, so
-//! nobody else can make one up.
+//! A message is a receipt, the outcome and the data: `<receipt> <outcome>\n<d>`. Nobody can
+//! make up a receipt that is awaited, unless they read the cluster's log.
 
 use std::{collections::VecDeque, sync::Arc};
 

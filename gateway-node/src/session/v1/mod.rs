@@ -272,8 +272,7 @@ impl V1 {
                             is_error,
                             nonce,
                         };
-                        let actions = self.reply(packet, cx);
-                        self.charge(actions, 0, now)
+                        self.reply(packet, cx)
                     }
                     Ok(AfterIdentify::Event {
                         route:
