@@ -49,7 +49,8 @@ pub(crate) struct EncodedEvent {
     text_at: OnceLock<Bytes>,
     zlib_at: OnceLock<Bytes>,
     encoded: Mutex<SmallVec<[Made; 1]>>,
-    looked: Mutex<Looked>,
+    /// `None` if it is no request.
+    looked: Option<Box<Mutex<Looked>>>,
     /// The zlib compression level.
     level: Level,
     metrics: Arc<Metrics>,
@@ -57,6 +58,7 @@ pub(crate) struct EncodedEvent {
 
 impl EncodedEvent {
     pub(crate) fn new(entry: Entry, number: u64, level: Level, metrics: Arc<Metrics>) -> Self {
+        let looked = entry.request().map(|_| Box::default());
         Self {
             is_counts: &*entry.name == GuildCount::NAME,
             entry,
@@ -67,7 +69,7 @@ impl EncodedEvent {
             text_at: OnceLock::new(),
             zlib_at: OnceLock::new(),
             encoded: Mutex::new(SmallVec::new()),
-            looked: Mutex::default(),
+            looked,
             level,
             metrics,
         }
@@ -120,9 +122,9 @@ impl EncodedEvent {
     }
 
     /// Records that the shard `index` of `shards` has this many receivers for a request. Returns what all of them have
-    /// found, if it is the last one.
+    /// found, if it is the last one, and `None` to the others.
     pub(crate) fn look(&self, index: usize, receivers: usize, shards: usize) -> Option<FoundReceivers> {
-        let mut looked = self.looked.lock();
+        let mut looked = self.looked.as_ref()?.lock();
         looked.shards += 1;
         if receivers > 0 {
             looked.found.push((index, receivers));

@@ -56,6 +56,18 @@ impl<'a> V1Batch<'a> {
     }
 }
 
+impl V1Batch<'_> {
+    /// Whether a member joined before an entry.
+    #[inline]
+    fn is_before(&self, member: &V1Member, entry: LogCursor) -> bool {
+        if self.key.has_positions {
+            return member.is_before(entry);
+        }
+        // These members have no numbers.
+        entry.position.is_after(member.since.get().position)
+    }
+}
+
 impl GroupBatch for V1Batch<'_> {
     type Member = V1Member;
 
@@ -63,7 +75,7 @@ impl GroupBatch for V1Batch<'_> {
     fn deliver_to(&self, member: &V1Member, now: Instant) -> u64 {
         let gets_all = self
             .first
-            .is_some_and(|first| member.is_before(first) && !self.authors.contains(&member.id));
+            .is_some_and(|first| self.is_before(member, first) && !self.authors.contains(&member.id));
         if gets_all {
             for batch in &self.batches {
                 // If the outbox overflows, the connection's driver evicts the session.

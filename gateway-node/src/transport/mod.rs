@@ -11,6 +11,7 @@ mod batch;
 mod connection;
 mod decoder;
 mod echo;
+mod expiring_frames;
 mod frame;
 mod frame_allowance;
 mod handshake;

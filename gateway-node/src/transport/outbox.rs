@@ -20,6 +20,7 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
     Batch, Direct, OutboxPool,
+    expiring_frames::ExpiringFrames,
     frame::{catalogued_close, close_frame},
     outbox_pool::PoolCharge,
 };
@@ -45,8 +46,8 @@ pub struct Outbox(Rc<RefCell<OutboxInner>>);
 #[derive(Debug)]
 struct OutboxInner {
     queue: VecDeque<Queued>,
-    /// How many of the frames in `queue` are dropped at a time of their own.
-    expiring: usize,
+    /// The frames in `queue` that are dropped at a time of their own, if there are any.
+    expiring: Option<Box<ExpiringFrames>>,
     /// The number of bytes in `queue` that the socket has not taken yet.
     bytes: usize,
     /// Bytes of the first frame that are already written.
@@ -78,8 +79,6 @@ enum OutboxState {
 struct Queued {
     frame: Bytes,
     since: Instant,
-    /// The frame is dropped instead of being written after this time.
-    until: Option<Instant>,
 }
 
 impl Outbox {
@@ -93,7 +92,7 @@ impl Outbox {
     pub(super) fn over(direct: Option<Direct>, limit: usize) -> Self {
         Self(Rc::new(RefCell::new(OutboxInner {
             queue: VecDeque::new(),
-            expiring: 0,
+            expiring: None,
             bytes: 0,
             started: 0,
             limit,
@@ -146,10 +145,9 @@ impl Outbox {
         }
         let queued = state.queue.len();
         let result = state.append_rest(batch, written, now);
-        for queued in state.queue.range_mut(queued..) {
-            queued.until = Some(until);
+        for place in queued..state.queue.len() {
+            state.expiring.get_or_insert_default().push(place, until);
         }
-        state.expiring += state.queue.len() - queued;
         result
     }
 
@@ -269,7 +267,9 @@ impl Outbox {
         let mut state = self.0.borrow_mut();
         let keep = usize::from(state.started > 0);
         state.queue.truncate(keep);
-        state.expiring = state.queue.iter().filter(|queued| queued.until.is_some()).count();
+        if let Some(expiring) = &mut state.expiring {
+            expiring.truncate(keep);
+        }
         state.bytes = state.queue.front().map_or(0, |queued| queued.frame.len()) - state.started;
     }
 
@@ -287,7 +287,7 @@ impl Outbox {
     /// If the socket fails. A write that accepts no byte is `WriteZero`.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(&self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.borrow_mut();
-        if state.expiring > 0 {
+        if state.expiring.is_some() {
             state.drop_expired(Instant::now());
         }
         while !state.queue.is_empty() {
@@ -322,7 +322,7 @@ impl Outbox {
     pub(crate) fn take_frames(&self) -> Vec<Bytes> {
         let mut state = self.0.borrow_mut();
         state.bytes = 0;
-        state.expiring = 0;
+        state.expiring = None;
         state.queue.drain(..).map(|queued| queued.frame).collect()
     }
 }
@@ -384,27 +384,21 @@ impl OutboxInner {
 
     fn append(&mut self, frame: Bytes, since: Instant) {
         self.bytes += frame.len();
-        self.queue.push_back(Queued {
-            frame,
-            since,
-            until: None,
-        });
+        self.queue.push_back(Queued { frame, since });
     }
 
     /// Drops the frames whose time is over and of which no byte is written.
     #[cold]
     fn drop_expired(&mut self, now: Instant) {
-        let mut is_started = self.started > 0;
-        let mut bytes = 0;
-        self.queue.retain(|queued| {
-            let is_kept = std::mem::take(&mut is_started) || queued.until.is_none_or(|until| now < until);
-            if !is_kept {
-                bytes += queued.frame.len();
+        let Some(expiring) = &mut self.expiring else { return };
+        while let Some(place) = expiring.take_expired(self.started > 0, now) {
+            if let Some(queued) = self.queue.remove(place) {
+                self.bytes -= queued.frame.len();
             }
-            is_kept
-        });
-        self.bytes -= bytes;
-        self.expiring = self.queue.iter().filter(|queued| queued.until.is_some()).count();
+        }
+        if expiring.is_empty() {
+            self.expiring = None;
+        }
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
@@ -413,13 +407,16 @@ impl OutboxInner {
     fn advance(&mut self, written: usize) {
         self.bytes -= written;
         self.started += written;
+        let queued = self.queue.len();
         while let Some(first) = self.queue.front() {
             if self.started < first.frame.len() {
                 break;
             }
             self.started -= first.frame.len();
-            self.expiring -= usize::from(first.until.is_some());
             self.queue.pop_front();
+        }
+        if let Some(expiring) = &mut self.expiring {
+            expiring.advance(queued - self.queue.len());
         }
         match self.queue.front_mut() {
             Some(first) if self.tells_drained => first.since = Instant::now(),

@@ -223,8 +223,11 @@ fn event<'a, 't>(
         },
         name => {
             let table = table();
-            let is_request = table.is_request(name);
             let route = table.route(name, sender, envelope.d);
+            let is_request = match &route {
+                Ok(route) => route.reply_timeout.is_some(),
+                Err(_) => table.is_request(name),
+            };
             let route = route.and_then(|route| within_rights(route, rights));
             let key = envelope.k.filter(|_| !is_request).map(key).transpose();
             // The answer to a request has its nonce, so it needs one.
