@@ -13,6 +13,7 @@ pub mod etf;
 mod fields;
 pub mod guild;
 pub mod idempotency_key;
+pub mod job;
 pub mod key;
 pub mod problem;
 pub mod routing;

@@ -86,6 +86,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             to_tickets: false,
             schema: None,
             reply: None,
+            job: None,
         },
         EventDefinition {
             name: "guild_settings_changed".to_owned(),
@@ -96,6 +97,7 @@ pub fn development_events() -> Vec<EventDefinition> {
             to_tickets: false,
             schema: None,
             reply: None,
+            job: None,
         },
     ]
 }

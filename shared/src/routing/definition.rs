@@ -67,6 +67,17 @@ pub struct EventDefinition {
     pub schema: Option<serde_json::Value>,
     /// What makes the event a request. `None` if it is none.
     pub reply: Option<ReplyDefinition>,
+    /// What makes the event a job. `None` if it is none.
+    pub job: Option<JobDefinition>,
+}
+
+/// What makes an event a job: it is delivered again until a worker acknowledges it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobDefinition {
+    /// How long a worker may take to acknowledge it.
+    pub ack_timeout: Duration,
+    /// How often it is delivered at most.
+    pub attempts: u32,
 }
 
 /// What makes an event a request: one session gets it and replies.

@@ -57,9 +57,21 @@ pub enum TableError {
         /// The event's name.
         event: String,
     },
-    /// A request to Discord sessions, which cannot reply.
-    #[error("event {event:?} is a request to Discord sessions, expected other receivers")]
-    RequestToDiscord {
+    /// A job that is not delivered to any session.
+    #[error("event {event:?} is a job, expected one that is delivered to any")]
+    JobNotToAny {
+        /// The event's name.
+        event: String,
+    },
+    /// An event that is both a request and a job.
+    #[error("event {event:?} is a request and a job, expected one of them")]
+    RequestAndJob {
+        /// The event's name.
+        event: String,
+    },
+    /// A request or a job to Discord sessions, which cannot answer.
+    #[error("event {event:?} is a request or a job to Discord sessions, expected other receivers")]
+    AnswerOfDiscord {
         /// The event's name.
         event: String,
     },

@@ -7,7 +7,7 @@ mod error;
 mod route;
 mod table;
 
-pub use definition::{DeliverMode, EventDefinition, ReceiverType, ReplyDefinition};
+pub use definition::{DeliverMode, EventDefinition, JobDefinition, ReceiverType, ReplyDefinition};
 pub use error::TableError;
 pub use route::{Delivery, Route};
 pub(crate) use table::shape_of_data;

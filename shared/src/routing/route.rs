@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::JobDefinition;
 use crate::{client_type::ClientTypes, guild::GuildId, user::UserId};
 
 /// The destination of an event that the table accepted.
@@ -21,6 +22,8 @@ pub struct Route<'t> {
     pub to_tickets: bool,
     /// How long the sender waits for a reply. `None` if the event is no request.
     pub reply_timeout: Option<Duration>,
+    /// How the event is delivered until it is acknowledged. `None` if it is no job.
+    pub job: Option<JobDefinition>,
 }
 
 /// Which sessions of the receiving types get an event.

@@ -8,7 +8,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{DeliverMode, Delivery, EventDefinition, ReceiverType, ReplyDefinition, Route, TableError};
+use super::{DeliverMode, Delivery, EventDefinition, JobDefinition, ReceiverType, ReplyDefinition, Route, TableError};
 use crate::{
     client_type::{ClientType, ClientTypes},
     fields::{check_readable, is_object},
@@ -34,6 +34,7 @@ struct Rule {
     to_tickets: bool,
     schema: Option<Validator>,
     reply: Option<ReplyRule>,
+    job: Option<JobDefinition>,
 }
 
 /// What the replies to a request have to satisfy.
@@ -98,6 +99,7 @@ impl EventTable {
                 require_receiver: rule.require_receiver,
                 to_tickets: rule.to_tickets,
                 reply_timeout: rule.reply.as_ref().map(|reply| reply.timeout),
+                job: rule.job,
             }),
             _ => Err(problems),
         }
@@ -106,6 +108,11 @@ impl EventTable {
     /// Returns whether the table has an event of this name that is a request.
     pub fn is_request(&self, name: &str) -> bool {
         self.rules.get(name).is_some_and(|rule| rule.reply.is_some())
+    }
+
+    /// Returns whether the table has an event of this name that is a job.
+    pub fn is_job(&self, name: &str) -> bool {
+        self.rules.get(name).is_some_and(|rule| rule.job.is_some())
     }
 
     /// Checks the reply to a request of this name. If the table no longer has it, any object is a valid reply.
@@ -178,6 +185,7 @@ impl Rule {
             to_tickets,
             schema,
             reply,
+            job,
         } = definition;
         if RESERVED_EVENTS.contains(&event.as_str()) || event.ends_with(CONNECT_SUCCESS_SUFFIX) {
             return Err(TableError::Reserved { event });
@@ -201,9 +209,14 @@ impl Rule {
             Err(source) => return Err(TableError::Schema { event, source }),
         };
         let to_discord = to.contains(&ReceiverType::Discord);
+        match (&reply, &job) {
+            (Some(_), Some(_)) => return Err(TableError::RequestAndJob { event }),
+            (_, Some(_)) if deliver != DeliverMode::Any => return Err(TableError::JobNotToAny { event }),
+            (Some(_), _) | (_, Some(_)) if to_discord => return Err(TableError::AnswerOfDiscord { event }),
+            _ => {}
+        }
         let reply = match reply {
             Some(_) if deliver == DeliverMode::All => return Err(TableError::RequestToAll { event }),
-            Some(_) if to_discord => return Err(TableError::RequestToDiscord { event }),
             Some(ReplyDefinition { timeout, schema }) => match schema.map(|schema| compile(&schema)).transpose() {
                 Ok(schema) => Some(ReplyRule { timeout, schema }),
                 Err(source) => return Err(TableError::ReplySchema { event, source }),
@@ -215,11 +228,13 @@ impl Rule {
             receivers: to.iter().filter_map(|to| to.client_type()).collect(),
             to_discord,
             require_receiver: reply.is_some()
-                || require_receiver.unwrap_or(matches!(deliver, DeliverMode::Any | DeliverMode::Guild(_))),
+                || (job.is_none()
+                    && require_receiver.unwrap_or(matches!(deliver, DeliverMode::Any | DeliverMode::Guild(_)))),
             to_tickets,
             deliver,
             schema,
             reply,
+            job,
         })
     }
 

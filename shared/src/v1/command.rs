@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    Envelope, ErrorCode, IDENTIFY, Identify, Nonce, Opcode, PresentedSecret, RENEW, REPLY, REPLY_ERROR, Refusal,
-    Rejection, Report, SEND_SERVERS, Side, WATCH_GUILDS,
+    ACK, Envelope, ErrorCode, IDENTIFY, Identify, NACK, Nonce, Opcode, PresentedSecret, RENEW, REPLY, REPLY_ERROR,
+    Refusal, Rejection, Report, SEND_SERVERS, Side, WATCH_GUILDS,
     rights::{foreign_guilds, renewal, within_rights},
     scope::watched_guilds,
 };
 use crate::{
     client_type::ClientType,
-    fields::{is_string, string},
+    fields::{fields, integer, is_string, string},
     guild::GuildId,
     idempotency_key::IdempotencyKey,
     problem::{Problem, ProblemKind},
@@ -27,6 +27,21 @@ pub enum BeforeIdentify {
     Heartbeat,
     /// The client identifies, or fails to because its data is malformed.
     Identify(Result<Identify, Rejection>),
+}
+
+/// The longest time that a worker can delay a job that it gives back, in milliseconds.
+const LONGEST_DELAY_MS: u32 = 3_600_000;
+
+/// What a worker says about a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is done.
+    Ack,
+    /// It is to be delivered again.
+    Nack {
+        /// After this time, in milliseconds. `None` for the configured one.
+        delay_ms: Option<u32>,
+    },
 }
 
 /// A command of an identified client.
@@ -63,6 +78,15 @@ pub enum AfterIdentify<'a, 't> {
         d: Option<&'a RawValue>,
         /// Whether it is an error.
         is_error: bool,
+        /// The nonce, if the packet is to be answered.
+        nonce: Option<Nonce>,
+    },
+    /// A worker acknowledges a job or gives it back.
+    Settle {
+        /// The receipt, as sent.
+        receipt: Cow<'a, str>,
+        /// What becomes of the job.
+        verdict: Verdict,
         /// The nonce, if the packet is to be answered.
         nonce: Option<Nonce>,
     },
@@ -151,6 +175,7 @@ fn with_nonce<'a, 't>(
             | AfterIdentify::Watch { nonce, .. }
             | AfterIdentify::Renew { nonce, .. }
             | AfterIdentify::Reply { nonce, .. }
+            | AfterIdentify::Settle { nonce, .. }
             | AfterIdentify::Event { nonce, .. } = &mut command
             {
                 *nonce = Some(new);
@@ -221,6 +246,27 @@ fn event<'a, 't>(
                 Err(Rejection::malformed(problems))
             }
         },
+        ACK | NACK => {
+            let mut problems = Vec::new();
+            let verdict = if name == ACK {
+                Verdict::Ack
+            } else {
+                Verdict::Nack {
+                    delay_ms: delay(envelope.d, &mut problems),
+                }
+            };
+            match receipt(envelope.r) {
+                Ok(receipt) if problems.is_empty() => Ok(AfterIdentify::Settle {
+                    receipt,
+                    verdict,
+                    nonce: None,
+                }),
+                receipt => {
+                    problems.extend(receipt.err());
+                    Err(Rejection::malformed(problems))
+                }
+            }
+        }
         name => {
             let table = table();
             let route = table.route(name, sender, envelope.d);
@@ -253,6 +299,22 @@ fn event<'a, 't>(
 fn key(k: &RawValue) -> Result<IdempotencyKey, Problem> {
     let key = string(k).and_then(|text| IdempotencyKey::new(&text).ok());
     key.ok_or_else(|| Problem::with("Idempotency key must have 1 to 128 printable ASCII characters.", k))
+}
+
+/// Parses `d` of a `nack`, which may be absent: the delay until the job is delivered again, in milliseconds.
+fn delay(d: Option<&RawValue>, problems: &mut Vec<Problem>) -> Option<u32> {
+    let d = d?;
+    let Some([delay]) = fields(d.get(), ["delay_ms"]) else {
+        problems.push(Problem::with("Data must be an object.", d));
+        return None;
+    };
+    let delay = delay?;
+    let ms = integer(delay).and_then(|ms| u32::try_from(ms).ok());
+    let ms = ms.filter(|ms| *ms <= LONGEST_DELAY_MS);
+    if ms.is_none() {
+        problems.push(Problem::with("delay_ms must be an integer from 0 to 3600000.", delay));
+    }
+    ms
 }
 
 /// Parses `r`.

@@ -18,6 +18,7 @@ fn table() -> EventTable {
         to_tickets: false,
         schema: Some(serde_json::json!({"required": ["text"]})),
         reply: None,
+        job: None,
     };
     let ask = EventDefinition {
         name: "ask".into(),
@@ -51,6 +52,7 @@ fn answer(text: &str, sender: ClientType) -> String {
         Ok(AfterIdentify::Report { report, .. }) => format!("{:?}", report.guilds),
         Ok(AfterIdentify::Watch { guilds, .. }) => format!("{guilds:?}"),
         Ok(AfterIdentify::Renew { key, .. }) => format!("renew {}", key.expose()),
+        Ok(AfterIdentify::Settle { receipt, verdict, .. }) => format!("{receipt} {verdict:?}"),
         Ok(AfterIdentify::Reply {
             receipt, d, is_error, ..
         }) => format!("{receipt} {} {is_error}", d.map_or("none", RawValue::get)),
@@ -313,6 +315,31 @@ fn a_reply_names_its_receipt() {
     assert_eq!(
         read(r#"{"op":1,"t":"reply_error","r":7}"#),
         errors(r#""Data not provided.","Receipt must be a string.""#, "null,7")
+    );
+}
+
+#[test]
+fn a_worker_settles_a_job_by_its_receipt() {
+    let read = |text: &str| answer(text, ClientType::Bot);
+    assert_eq!(read(r#"{"op":1,"t":"ack","r":"ab"}"#), "ab Ack");
+    assert_eq!(read(r#"{"op":1,"t":"ack","r":"ab","d":[]}"#), "ab Ack");
+    for (d, delay) in [
+        ("", "None"),
+        (r#","d":{}"#, "None"),
+        (r#","d":{"delay_ms":0}"#, "Some(0)"),
+        (r#","d":{"delay_ms":3600000}"#, "Some(3600000)"),
+    ] {
+        let text = format!(r#"{{"op":1,"t":"nack","r":"ab"{d}}}"#);
+        assert_eq!(read(&text), format!("ab Nack {{ delay_ms: {delay} }}"));
+    }
+    for delay in ["3600001", "-1", "1.5", "\"1\"", "null"] {
+        let text = format!(r#"{{"op":1,"t":"nack","r":"ab","d":{{"delay_ms":{delay}}}}}"#);
+        let error = r#""delay_ms must be an integer from 0 to 3600000.""#;
+        assert_eq!(read(&text), errors(error, delay));
+    }
+    assert_eq!(
+        read(r#"{"op":1,"t":"nack","d":[]}"#),
+        errors(r#""Data must be an object.","Receipt not provided.""#, "[],null")
     );
 }
 

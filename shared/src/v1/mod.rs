@@ -21,7 +21,7 @@ mod rights;
 mod scope;
 mod shard;
 
-pub use command::{AfterIdentify, BeforeIdentify, CommandContext, after_identify, before_identify};
+pub use command::{AfterIdentify, BeforeIdentify, CommandContext, Verdict, after_identify, before_identify};
 pub use envelope::Envelope;
 pub use error_code::ErrorCode;
 pub use identify::{Identify, PresentedSecret};
@@ -34,7 +34,7 @@ pub use rejection::Rejection;
 pub use reply_failure::ReplyFailure;
 pub use report::{Report, ReportedGuilds};
 pub use rights::foreign_guilds;
-pub use scope::{Scope, is_position};
+pub use scope::{MOST_JOBS, Scope, is_position};
 pub use shard::Shard;
 
 /// The name of the event with which a client identifies.
@@ -57,6 +57,10 @@ pub const REPLY: &str = "reply";
 pub const REPLY_ERROR: &str = "reply_error";
 /// The name of the event that tells a requester that it gets no reply.
 pub const REPLY_FAILED: &str = "reply_failed";
+/// The name of the event with which a worker acknowledges a job.
+pub const ACK: &str = "ack";
+/// The name of the event with which a worker gives a job back.
+pub const NACK: &str = "nack";
 /// The name of the answer to a packet that had its effect.
 pub const EVENT_ACCEPTED: &str = "event_accepted";
 /// The name of the answer to a packet that had no effect.
@@ -77,6 +81,6 @@ pub const RESERVED_EVENTS: [&str; 15] = [
     REPLY,
     REPLY_ERROR,
     REPLY_FAILED,
-    "ack",
-    "nack",
+    ACK,
+    NACK,
 ];

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CAUGHT_UP, EVENT_ACCEPTED, EVENT_REFUSED, EVENTS_LOST, ErrorCode, Nonce, Opcode, REPLY, REPLY_FAILED, Receipt,
-    Refusal, ReplyFailure,
+    CAUGHT_UP, EVENT_ACCEPTED, EVENT_REFUSED, EVENTS_LOST, ErrorCode, Nonce, Opcode, REPLY, REPLY_FAILED, Refusal,
+    ReplyFailure,
 };
 use crate::{client_type::ClientType, problem::Problem, session_id::SessionId, user::UserId};
 
@@ -102,8 +102,10 @@ pub fn event(name: &str, d: &str) -> String {
 /// The fields of an event that only some clients are told.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EventFields<'a> {
-    /// The receipt, if the event is a request.
-    pub receipt: Option<Receipt>,
+    /// The receipt, if the event is a request or a job.
+    pub receipt: Option<&'a str>,
+    /// The number of the delivery, if the event is a job.
+    pub attempt: Option<u32>,
     /// The position in the log, if the client is told its positions.
     pub position: Option<&'a str>,
     /// The user who sent the event, if one did.
@@ -114,14 +116,26 @@ pub struct EventFields<'a> {
 pub fn event_with(name: &str, fields: &EventFields<'_>, d: &str) -> String {
     let EventFields {
         receipt,
+        attempt,
         position,
         user,
     } = fields;
     let receipt = receipt.map_or_else(String::new, |receipt| format!(r#","r":"{receipt}""#));
+    let attempt = attempt.map_or_else(String::new, |attempt| format!(r#","a":{attempt}"#));
     let position = position.map_or_else(String::new, |position| format!(r#","p":"{position}""#));
     let user = user.map_or_else(String::new, |user| format!(r#","u":{}"#, quoted(user.as_str())));
     let name = quoted(name);
-    let parts = [r#"{"op":0,"t":"#, &name, &receipt, &position, &user, r#","d":"#, d, "}"];
+    let parts = [
+        r#"{"op":0,"t":"#,
+        &name,
+        &receipt,
+        &attempt,
+        &position,
+        &user,
+        r#","d":"#,
+        d,
+        "}",
+    ];
     parts.concat()
 }
 
@@ -389,12 +403,20 @@ mod tests {
     #[test]
     fn a_request_and_its_answers_are_pinned() {
         let fields = EventFields {
-            receipt: Some(Receipt::from_raw(0xff)),
+            receipt: Some("0f"),
             ..EventFields::default()
         };
         assert_eq!(
             event_with("get", &fields, "{}"),
-            r#"{"op":0,"t":"get","r":"000000000000000000000000000000ff","d":{}}"#
+            r#"{"op":0,"t":"get","r":"0f","d":{}}"#
+        );
+        let of_job = EventFields {
+            attempt: Some(2),
+            ..fields
+        };
+        assert_eq!(
+            event_with("get", &of_job, "{}"),
+            r#"{"op":0,"t":"get","r":"0f","a":2,"d":{}}"#
         );
         let nonce = Nonce::parse(serde_json::from_str("\"7\"").unwrap()).unwrap();
         assert_eq!(

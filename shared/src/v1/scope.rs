@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::{Rejection, Report, ReportedGuilds, WATCH_GUILDS, guild_ids::guild_ids};
 use crate::{
     client_type::ClientType,
-    fields::{fields, string},
+    fields::{fields, integer, string},
     guild::GuildId,
     problem::{Problem, ProblemKind},
     routing::shape_of_data,
@@ -17,6 +17,9 @@ const NO_ARRAY: &str = "Guilds must be an array of ids.";
 
 /// The most characters of a position.
 const POSITION_CHARS: usize = 64;
+
+/// The most jobs that a worker takes at once.
+pub const MOST_JOBS: u16 = 1000;
 
 /// What a client asks for in its identify, besides its type and key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +34,8 @@ pub struct Scope {
     pub positions: bool,
     /// The position from which the client catches up, as sent. The log may not have it. Implies `positions`.
     pub after: Option<Box<str>>,
+    /// How many jobs the client works on at once. `None` if it is no worker.
+    pub jobs: Option<u16>,
 }
 
 impl Scope {
@@ -44,8 +49,9 @@ impl Scope {
             "positions",
             "after",
             "counts",
+            "jobs",
         ];
-        let Some([guilds, members, cached, positions, after, counts]) = fields(d.get(), names) else {
+        let Some([guilds, members, cached, positions, after, counts, jobs]) = fields(d.get(), names) else {
             return Self::default();
         };
         let is_bot = kind == ClientType::Bot.as_str();
@@ -65,14 +71,26 @@ impl Scope {
             problems.push(Problem::absent("Bots always receive the counts.").of_kind(ProblemKind::NotAllowed));
             counts = false;
         }
+        let jobs = jobs.and_then(|jobs| places(jobs, problems));
         Self {
             guilds: guilds.filter(|_| !is_bot),
             report,
             counts,
             positions: positions || after.is_some(),
             after,
+            jobs,
         }
     }
+}
+
+/// Returns the number of jobs that a worker takes at once. Records the problem with any other value.
+fn places(value: &RawValue, problems: &mut Vec<Problem>) -> Option<u16> {
+    let places = integer(value).and_then(|places| u16::try_from(places).ok());
+    let places = places.filter(|places| (1..=MOST_JOBS).contains(places));
+    if places.is_none() {
+        problems.push(Problem::with("Jobs must be an integer from 1 to 1000.", value));
+    }
+    places
 }
 
 /// Parses a field that is `true` or `false`, which it is if it is absent. Records `error` if it is anything else.
@@ -187,6 +205,19 @@ mod tests {
         let d = r#"{"guilds":["7"],"guildMembers":5,"counts":false}"#;
         assert_eq!(parse("bot", d), (reporting, vec![]));
         assert_eq!(parse("bot", "{}"), (Scope::default(), vec![]));
+    }
+
+    #[test]
+    fn a_worker_says_how_many_jobs_it_takes() {
+        for places in [1, 1000] {
+            let (scope, problems) = parse("bot", &format!(r#"{{"jobs":{places}}}"#));
+            assert_eq!((scope.jobs, problems), (Some(places), vec![]));
+        }
+        for wrong in ["0", "1001", "-1", "1.5", "\"1\"", "null", "true"] {
+            let (scope, problems) = parse("website", &format!(r#"{{"jobs":{wrong}}}"#));
+            let error = ("Jobs must be an integer from 1 to 1000.", wrong);
+            assert_eq!((scope.jobs, problems), (None, own(&[error])));
+        }
     }
 
     #[test]

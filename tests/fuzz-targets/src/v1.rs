@@ -48,6 +48,7 @@ thread_local!(static RULES: Rc<V1SessionSettings> = {
             to_tickets: false,
         schema,
         reply: None,
+        job: None,
     };
     let schema = json!({"required": ["text"], "properties": {"text": {"type": "string", "maxLength": 20}}});
     let table = EventTable::build(vec![

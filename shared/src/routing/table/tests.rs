@@ -14,6 +14,7 @@ fn definition(name: &str) -> EventDefinition {
         to_tickets: false,
         schema: None,
         reply: None,
+        job: None,
     }
 }
 
@@ -126,7 +127,10 @@ fn a_request_goes_to_one_session_that_can_reply() {
         ..request(DeliverMode::Any, None)
     };
     let to_discord = refusal(vec![to_discord]);
-    assert!(to_discord.contains("\"ask\" is a request to Discord"), "{to_discord}");
+    assert!(
+        to_discord.contains("\"ask\" is a request or a job to Discord"),
+        "{to_discord}"
+    );
     let bad_schema = refusal(vec![request(DeliverMode::Any, Some(json!({"type": "nothing"})))]);
     assert!(bad_schema.contains("schema of replies"), "{bad_schema}");
     let table = table(request(DeliverMode::Any, None));
@@ -137,6 +141,39 @@ fn a_request_goes_to_one_session_that_can_reply() {
         (Some(Duration::from_secs(5)), true)
     );
     assert!(table.is_request("ask") && !table.is_request("other"));
+}
+
+#[test]
+fn a_job_goes_to_any_session_that_can_acknowledge_it() {
+    let job = JobDefinition {
+        ack_timeout: Duration::from_secs(30),
+        attempts: 5,
+    };
+    let with_job = |definition: EventDefinition| EventDefinition {
+        job: Some(job),
+        ..definition
+    };
+    let to_any = with_job(EventDefinition {
+        deliver: DeliverMode::Any,
+        ..definition("render")
+    });
+    let both = refusal(vec![with_job(request(DeliverMode::Any, None))]);
+    assert!(both.contains("is a request and a job"), "{both}");
+    let to_guild = refusal(vec![with_job(to_guild("/g"))]);
+    assert!(
+        to_guild.contains("is a job, expected one that is delivered to any"),
+        "{to_guild}"
+    );
+    let to_discord = EventDefinition {
+        to: vec![ReceiverType::Discord],
+        ..to_any.clone()
+    };
+    assert!(refusal(vec![to_discord]).contains("to Discord sessions"));
+    let table = table(to_any);
+    let route = table.route("render", ClientType::Website, Some(serde_json::from_str("{}").unwrap()));
+    let route = route.unwrap();
+    assert_eq!((route.job, route.require_receiver), (Some(job), false));
+    assert!(table.is_job("render") && !table.is_job("other"));
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn receive(text: &str, expected: &str, step: fn(&mut V1, Message, Instant) -> Re
         to_tickets: false,
         schema: None,
         reply: None,
+        job: None,
     }]);
     let settings = V1SessionSettings::new(
         &Settings::default(),
