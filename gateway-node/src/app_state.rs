@@ -6,7 +6,7 @@ use crate::{
     admission::Admission,
     applications::Applications,
     auth::Keyring,
-    backplane::{Backplane, Tickets},
+    backplane::{Backplane, Jobs, Tickets},
     client_error_log::ClientErrorLog,
     drain::DrainState,
     events::Events,
@@ -30,6 +30,8 @@ pub struct AppState {
     pub requests: Requests,
     /// The requests that keys have in flight over HTTP.
     pub request_slots: RequestSlots,
+    /// The jobs of the applications.
+    pub jobs: Arc<dyn Jobs>,
     /// The tickets with which web pages connect.
     pub tickets: Arc<dyn Tickets>,
     /// The resumable Discord sessions.
@@ -56,8 +58,35 @@ pub struct AppState {
 
 #[cfg(test)]
 mod tests {
+    use shared::job::{JobDelivery, JobId};
+
     use super::*;
-    use crate::{admission::AdmissionLimits, config::Settings};
+    use crate::{
+        admission::AdmissionLimits,
+        backplane::{JobRecord, JobState, Pending, Settlement, Unavailable},
+        config::Settings,
+    };
+
+    /// No jobs, for tests that have none.
+    struct NoJobs;
+
+    impl Jobs for NoJobs {
+        fn settle(&self, _: &str, _: &Arc<str>, _: JobDelivery, _: Settlement) -> Pending<bool, Unavailable> {
+            Box::pin(std::future::ready(Ok(false)))
+        }
+
+        fn list(&self, _: &str, _: Option<JobState>, _: usize) -> Pending<Vec<JobRecord>, Unavailable> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn remove(&self, _: &str, _: JobId) -> Pending<bool, Unavailable> {
+            Box::pin(std::future::ready(Ok(false)))
+        }
+
+        fn retry(&self, _: &str, _: JobId) -> Pending<bool, Unavailable> {
+            Box::pin(std::future::ready(Ok(false)))
+        }
+    }
 
     impl AppState {
         /// Creates the state of a node without sockets.
@@ -73,6 +102,7 @@ mod tests {
                 requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
                 request_slots: RequestSlots::new(settings.limits.requests_in_flight),
                 registry,
+                jobs: Arc::new(NoJobs),
                 backplane,
                 tickets: Arc::new(crate::backends::MemoryTickets::new(crate::backplane::TicketLimits {
                     unused: 100,

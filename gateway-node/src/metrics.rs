@@ -88,6 +88,12 @@ pub struct Metrics {
     pub requests_in_flight: Gauge,
     /// Replies of this node's clients that could not be sent to the requester's node in time.
     pub replies_dropped: Counter,
+    /// Jobs that workers of this node have acknowledged.
+    pub jobs_acknowledged: Counter,
+    /// Jobs that workers of this node have given back.
+    pub jobs_given_back: Counter,
+    /// Jobs whose attempts were used up, counted on one node each.
+    pub jobs_undeliverable: Counter,
     /// Tickets issued.
     pub tickets_issued: Counter,
     /// Tickets that opened or renewed a session.
@@ -165,6 +171,9 @@ impl Metrics {
             requests: _,
             requests_in_flight: _,
             replies_dropped: _,
+            jobs_acknowledged: _,
+            jobs_given_back: _,
+            jobs_undeliverable: _,
             tickets_issued: _,
             tickets_used: _,
             tickets_refused: _,
@@ -247,6 +256,21 @@ impl Metrics {
             "replies_dropped",
             "Replies that could not be sent to the requester's node in time",
             self.replies_dropped.clone(),
+        );
+        registry.register(
+            "jobs_acknowledged",
+            "Jobs that workers of this node have acknowledged",
+            self.jobs_acknowledged.clone(),
+        );
+        registry.register(
+            "jobs_given_back",
+            "Jobs that workers of this node have given back",
+            self.jobs_given_back.clone(),
+        );
+        registry.register(
+            "jobs_undeliverable",
+            "Jobs whose attempts are used up",
+            self.jobs_undeliverable.clone(),
         );
         registry.register("tickets_issued", "Tickets issued", self.tickets_issued.clone());
         registry.register(

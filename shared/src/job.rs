@@ -42,13 +42,13 @@ impl FromStr for JobId {
 pub struct JobDelivery {
     /// The job.
     pub job: JobId,
-    /// The number of the delivery, from 1.
-    pub attempt: u32,
+    /// The number of the delivery, from 1. It goes on if the attempts are counted from 1 again.
+    pub number: u32,
 }
 
 impl fmt::Display for JobDelivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.job, self.attempt)
+        write!(f, "{}.{}", self.job, self.number)
     }
 }
 
@@ -57,10 +57,10 @@ impl FromStr for JobDelivery {
 
     /// Parses exactly what [`Display`](fmt::Display) writes.
     fn from_str(text: &str) -> Result<Self, NoJob> {
-        let (job, attempt) = text.split_once('.').ok_or(NoJob)?;
+        let (job, number) = text.split_once('.').ok_or(NoJob)?;
         let delivery = Self {
             job: job.parse()?,
-            attempt: attempt.parse().map_err(|_| NoJob)?,
+            number: number.parse().map_err(|_| NoJob)?,
         };
         // A number can be written in several ways.
         if delivery.to_string() == text {
@@ -79,7 +79,7 @@ mod tests {
     fn a_delivery_is_parsed_from_what_it_writes() {
         let delivery = JobDelivery {
             job: JobId::from_raw(0xff),
-            attempt: 12,
+            number: 12,
         };
         let text = delivery.to_string();
         assert_eq!(text, "000000000000000000000000000000ff.12");

@@ -49,6 +49,7 @@ mod identify;
 mod ids;
 mod import_cycles;
 mod intents;
+mod jobs;
 mod keys;
 mod load;
 mod load_tools;

@@ -12,8 +12,9 @@ pub use self::redis::log_entry;
 #[cfg(test)]
 pub(crate) use self::redis::test_server::TestServer;
 pub use self::{
-    memory::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions, MemoryTickets},
+    memory::{IdSource, MemoryBackplane, MemoryJobs, MemoryLimits, MemorySessions, MemoryTickets},
     redis::{
-        KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisOptions, RedisSessions, RedisSetupError, RedisTickets,
+        KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisJobs, RedisOptions, RedisSessions, RedisSetupError,
+        RedisTickets,
     },
 };

@@ -5,6 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use serde::Serialize;
 use shared::{
     client_type::ClientType,
+    job::JobId,
     session_id::SessionId,
     user::UserId,
     v1::{Receipt, Report, payload::GuildCount},
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     entry::Entry,
     idempotency::Idempotency,
+    job::Worker,
     owner::Owner,
     position::{Epoch, Position},
     publication::Publication,
@@ -54,7 +56,7 @@ pub trait Backplane: Send + Sync + 'static {
         report: Report,
     ) -> Pending<Position, Unavailable>;
 
-    /// Appends all of the events or none, and returns their positions. Calls by one caller are appended in call order.
+    /// Appends all of the events or none, and returns their positions; that of a job means nothing. Calls by one caller are appended in call order.
     /// The index in an error counts the publications from 0.
     fn publish(&self, publishing: Publishing) -> Pending<Vec<Position>, PublishError>;
 
@@ -143,6 +145,11 @@ pub trait Deliver: Send + Sync + 'static {
         let _ = (application, order);
     }
 
+    /// Records a job whose attempts are used up. Called on one node, once for each time.
+    fn undeliverable(&self, application: &str, job: JobId, event: &str) {
+        let _ = (application, job, event);
+    }
+
     /// Reports the outcome of a request of this node. May be called several times for one request.
     fn replied(&self, receipt: Receipt, reply: Reply) {
         let _ = (receipt, reply);
@@ -164,6 +171,8 @@ pub struct Joining {
     pub kind: ClientType,
     /// Its ticket, if it has one. It then receives only some of the broadcasts.
     pub ticket: Option<JoiningTicket>,
+    /// What makes it a worker, if it takes jobs.
+    pub worker: Option<Worker>,
 }
 
 /// What a session's ticket says about the events that it receives.
@@ -245,6 +254,12 @@ pub enum PublishError {
         /// The index of the publication, from 0.
         index: usize,
     },
+    /// The application has as many jobs as it may have. Nothing was appended.
+    #[error("the application has reached its limit of jobs")]
+    TooManyJobs {
+        /// The index of the first job that does not fit, from 0.
+        index: usize,
+    },
     /// The limit on queued events is reached, for the slowest worker or for the log.
     #[error("the node is overloaded")]
     Overloaded,
@@ -287,6 +302,7 @@ impl PublishError {
             Self::Expired => "expired",
             Self::KeyReused => "key_reused",
             Self::TooManyKeys { .. } => "too_many_idempotency_keys",
+            Self::TooManyJobs { .. } => "too_many_jobs",
         }
     }
 }

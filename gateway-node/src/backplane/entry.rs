@@ -12,6 +12,7 @@ use shared::{
 use smallvec::SmallVec;
 
 use super::{
+    job::DeliveredJob,
     position::Position,
     request::{Request, RequestTarget},
 };
@@ -76,6 +77,8 @@ pub enum Audience {
         /// The types that another session may be chosen from.
         of: ClientTypes,
     },
+    /// The worker that gets a job.
+    Job(Box<DeliveredJob>),
     /// One session, which replies. No other session ever gets the event.
     Request {
         /// The session, as far as it has been chosen.
@@ -105,7 +108,7 @@ impl Entry {
             Audience::Types(types) => *types != ClientTypes::NONE,
             Audience::Reporters { .. } => self.first.is_none(),
             Audience::User { .. } => true,
-            Audience::One { .. } | Audience::Request { .. } => false,
+            Audience::One { .. } | Audience::Request { .. } | Audience::Job(_) => false,
         }
     }
 
@@ -123,6 +126,7 @@ impl Entry {
             Audience::Types(kinds) => kinds.contains(kind),
             Audience::Reporters { sessions, .. } => sessions.contains(&id),
             Audience::One { session, .. } => *session == id,
+            Audience::Job(job) => job.session == id,
             // Which session of the node it is for is decided when it is delivered.
             Audience::User { .. } | Audience::Request { .. } => false,
         };

@@ -60,6 +60,7 @@ mod tests {
             user: None,
             to_tickets: false,
             request: None,
+            job: None,
             discord: target.map(|target| Arc::new(Header::of(name, d, target, None))),
             d: d.into(),
         }

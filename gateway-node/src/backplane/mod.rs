@@ -8,6 +8,7 @@
 mod contract;
 mod entry;
 mod idempotency;
+mod job;
 mod owner;
 mod position;
 mod publication;
@@ -16,6 +17,7 @@ pub(crate) mod report_rates;
 mod request;
 mod tickets;
 
+pub(crate) use self::job::JOB_OVERHEAD;
 pub use self::{
     contract::{
         Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, JoiningTicket, LogRange, LogStatus, Peer,
@@ -23,6 +25,7 @@ pub use self::{
     },
     entry::{Audience, Entry},
     idempotency::Idempotency,
+    job::{DeliveredJob, Job, JobLimits, JobRecord, JobState, Jobs, Published, Settlement, Worker, name_jobs},
     owner::Owner,
     position::{Epoch, Position},
     publication::Publication,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientTypes, discord::Header, routing::Delivery, session_id::SessionId, user::UserId};
 
-use super::request::Request;
+use super::{job::Job, request::Request};
 
 /// An event to append.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Publication {
     pub to_tickets: bool,
     /// What makes it a request, which goes to one session. It never waits for a receiver.
     pub request: Option<Box<Request>>,
+    /// What makes it a job. It has no place in the log: each of its deliveries has one.
+    pub job: Option<Box<Job>>,
     /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
     /// Its data: one JSON object.

@@ -226,6 +226,7 @@ fn events(draft: &mut Draft) {
             }
         });
         reply(draft, index);
+        job(draft, index);
     }
 }
 
@@ -258,6 +259,26 @@ fn reply(draft: &mut Draft, index: usize) {
             Ok(())
         });
     }
+}
+
+/// Checks the settings of an event that is a job, or is none.
+fn job(draft: &mut Draft, index: usize) {
+    let [ack_timeout, require_receiver, attempts] =
+        ["ack_timeout_ms", "require_receiver", "attempts"].map(|field| format!("events[{index}].{field}"));
+    draft.check(&[&ack_timeout, &require_receiver], |settings| {
+        let event = &settings.events[index];
+        if event.ack_timeout_ms.is_some() && event.require_receiver.is_some() {
+            return Err(settings.problem(&require_receiver, "no value, because a job waits for a worker"));
+        }
+        Ok(())
+    });
+    draft.check(&[&ack_timeout, &attempts], |settings| {
+        let event = &settings.events[index];
+        if event.ack_timeout_ms.is_none() && event.attempts.is_some() {
+            return Err(settings.problem(&attempts, "no value, or ack_timeout_ms in this entry"));
+        }
+        Ok(())
+    });
 }
 
 fn development(settings: &Settings) -> Result<(), ConfigError> {

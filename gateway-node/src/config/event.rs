@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf, time::Duration};
 
 use shared::{
     client_type::ClientType,
-    routing::{DeliverMode, EventDefinition, ReceiverType, ReplyDefinition, TableError},
+    routing::{DeliverMode, EventDefinition, JobDefinition, ReceiverType, ReplyDefinition, TableError},
 };
 
 use super::{error::cut, setting::section};
@@ -35,8 +35,16 @@ section! {
         reply_timeout_ms: Option<u64> = None, from 1;
         /// File with a JSON Schema for `d` of the reply, relative to the configuration file.
         reply_schema: Option<PathBuf> = None;
+        /// Milliseconds that a worker may take to acknowledge the event. If set, the event is a job: it is delivered to one
+        /// worker after the other until one acknowledges it. Only for `"any"`.
+        ack_timeout_ms: Option<u64> = None, from 1;
+        /// How often a job is delivered at most. If unset, 5.
+        attempts: Option<u32> = None, from 1;
     }
 }
+
+/// How often a job is delivered at most, unless its event says otherwise.
+const ATTEMPTS: u32 = 5;
 
 /// How long the sender of a request waits for the reply, unless its event says otherwise, in milliseconds.
 const REPLY_TIMEOUT_MS: u64 = 5000;
@@ -61,6 +69,10 @@ impl EventSettings {
             reply: self.reply.then_some(ReplyDefinition {
                 timeout,
                 schema: reply_schema,
+            }),
+            job: self.ack_timeout_ms.map(|ms| JobDefinition {
+                ack_timeout: Duration::from_millis(ms),
+                attempts: self.attempts.unwrap_or(ATTEMPTS),
             }),
         })
     }
@@ -114,10 +126,20 @@ pub(super) fn explain(error: &TableError) -> (&str, &'static str, String) {
             "deliver",
             "\"any\", a guild or a user, because the event is a request (reply = true)".to_owned(),
         ),
-        TableError::RequestToDiscord { event } => (
+        TableError::JobNotToAny { event } => (
+            event,
+            "deliver",
+            "\"any\", because the event is a job (ack_timeout_ms)".to_owned(),
+        ),
+        TableError::RequestAndJob { event } => (
+            event,
+            "ack_timeout_ms",
+            "no value, because the event is a request (reply = true)".to_owned(),
+        ),
+        TableError::AnswerOfDiscord { event } => (
             event,
             "to",
-            "bot, website or service, because the event is a request (reply = true)".to_owned(),
+            "bot, website or service, because the receiver of a request or a job has to answer".to_owned(),
         ),
         TableError::Schema { event, source } | TableError::ReplySchema { event, source } => {
             let cause = cut(source.to_string());

@@ -37,7 +37,7 @@ pub use key::{HashText, KeySettings, KeyTypes, Permission};
 pub use secret::{REDACTED, Secret};
 pub use sections::{
     AdminSettings, ChaosSettings, ClusterSettings, CompressionSettings, DiscordSettings, DrainSettings, HttpSettings,
-    LimitSettings, LogFormat, LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings,
+    JobSettings, LimitSettings, LogFormat, LogSettings, MetricsSettings, NodeSettings, RedisSettings, ServerSettings,
     SessionSettings, TestSettings, TicketSettings, TlsSettings, V1Settings, ZlibStream,
 };
 pub use setting::SettingDoc;

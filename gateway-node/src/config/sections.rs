@@ -233,6 +233,20 @@ section! {
 }
 
 section! {
+    /// Jobs: events that are delivered until a worker acknowledges them.
+    pub struct JobSettings {
+        /// Jobs of one application. Beyond that, further ones are refused, over HTTP with 429.
+        entries: usize = 100_000, from 1;
+        /// Bytes of the jobs of one application. Beyond that, further ones are refused, over HTTP with 429.
+        bytes: usize = 67_108_864, from 1;
+        /// Milliseconds after which a job is delivered again that a worker has given back, if the worker does not say.
+        retry_ms: u64 = 1000, from 1;
+        /// Milliseconds that a job is kept whose attempts are used up.
+        kept_ms: u64 = 86_400_000, from 1;
+    }
+}
+
+section! {
     /// Plain HTTP on the public listener.
     pub struct HttpSettings {
         /// Milliseconds to receive the body of a request with a valid key, plus one second for each

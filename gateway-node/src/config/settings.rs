@@ -11,7 +11,7 @@ use shared::routing::{EventDefinition, EventTable};
 
 use super::{
     AdminSettings, ApplicationSettings, ChaosSettings, ClusterSettings, CompressionSettings, DEFAULT_APPLICATION,
-    DiscordSettings, DrainSettings, EventSettings, HttpSettings, KeySettings, LimitSettings, LogSettings,
+    DiscordSettings, DrainSettings, EventSettings, HttpSettings, JobSettings, KeySettings, LimitSettings, LogSettings,
     MetricsSettings, NodeSettings, RedisSettings, ServerSettings, SessionSettings, SettingDoc, TestSettings,
     TicketSettings, V1Settings,
     check::{Origins, normal},
@@ -68,6 +68,8 @@ settings! {
         limits: LimitSettings;
         /// The tickets with which web pages connect.
         tickets: TicketSettings;
+        /// Jobs: events that are delivered until a worker acknowledges them.
+        jobs: JobSettings;
         /// Plain HTTP.
         http: HttpSettings;
         /// The Redis that the nodes share.
@@ -249,6 +251,7 @@ impl Default for Settings {
             session: SessionSettings::default(),
             limits: LimitSettings::default(),
             tickets: TicketSettings::default(),
+            jobs: JobSettings::default(),
             http: HttpSettings::default(),
             redis: RedisSettings::default(),
             cluster: ClusterSettings::default(),

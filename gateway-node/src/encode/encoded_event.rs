@@ -137,8 +137,8 @@ impl EncodedEvent {
     /// Returns the frame for v1 sessions with this encoding, with its position in the log if they are told. Server frames
     /// are unmasked, so the frame header is shared too.
     pub(crate) fn frame(&self, encoding: Encoding, has_position: bool) -> &Bytes {
-        // The counts are no event of the application.
-        let has_position = has_position && !self.is_counts;
+        // The counts are no event of the application, and a job has no place in the log.
+        let has_position = has_position && !self.is_counts && !matches!(self.entry.audience, Audience::Job(_));
         let frame = match (encoding, has_position) {
             (Encoding::Text, false) => &self.text,
             (Encoding::Zlib, false) => &self.zlib,
@@ -157,8 +157,14 @@ impl EncodedEvent {
             ..
         } = &self.entry;
         let position = has_position.then(|| position.to_string());
+        let (receipt, attempt) = match &self.entry.audience {
+            Audience::Request { request, .. } => (Some(request.receipt.to_string()), None),
+            Audience::Job(job) => (Some(job.delivery.to_string()), Some(job.attempt)),
+            _ => (None, None),
+        };
         let fields = EventFields {
-            receipt: self.entry.request().map(|request| request.receipt),
+            receipt: receipt.as_deref(),
+            attempt,
             position: position.as_deref(),
             user: user.as_ref(),
         };

@@ -76,6 +76,12 @@ pub enum ApiError {
     /// The application has its maximum number of unused tickets, or there are too many revocations.
     #[error("the application has as many unused tickets or revocations as `tickets.unused` allows")]
     TooManyTickets(Duration),
+    /// The application has its maximum of jobs.
+    #[error("the application has as many jobs as `jobs.entries` or `jobs.bytes` allows, nothing was published")]
+    TooManyJobs,
+    /// There is no job with this id.
+    #[error("there is no job with this id")]
+    NoJob,
     /// The key has its maximum number of requests in flight.
     #[error("the key has as many requests in flight as `limits.requests_in_flight` allows")]
     RequestsOfKey,
@@ -148,7 +154,11 @@ impl ApiError {
             Self::KeyReused => "idempotency_key_reused",
             Self::RateLimited { .. } | Self::BodiesOfKey => "rate_limited",
             Self::TooManyKeys(_) => "too_many_idempotency_keys",
-            Self::Overloaded | Self::BodiesOfNode | Self::RequestsOfKey | Self::TooManyTickets(_) => "overloaded",
+            Self::Overloaded
+            | Self::BodiesOfNode
+            | Self::RequestsOfKey
+            | Self::TooManyJobs
+            | Self::TooManyTickets(_) => "overloaded",
             Self::Unavailable(_)
             | Self::Unreachable
             | Self::KeysAway
@@ -158,7 +168,7 @@ impl ApiError {
             | Self::TicketsAway => "unavailable",
             Self::EventsLost => "events_lost",
             Self::Unknown => "unknown",
-            Self::NotFound => "not_found",
+            Self::NotFound | Self::NoJob => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Internal => "internal",
         }
@@ -197,6 +207,7 @@ impl ResponseError for ApiError {
             Self::Denied(_)
             | Self::BodiesOfKey
             | Self::RequestsOfKey
+            | Self::TooManyJobs
             | Self::RateLimited { .. }
             | Self::TooManyKeys(_)
             | Self::TooManyTickets(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -212,7 +223,7 @@ impl ResponseError for ApiError {
             Self::EventsLost => StatusCode::GONE,
             Self::Unknown | Self::NoReply(ReplyFailure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
             Self::NoReply(_) => StatusCode::BAD_GATEWAY,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoJob => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -308,6 +319,7 @@ mod tests {
             ApiError::TooManyKeys(wait),
             ApiError::TooManyTickets(wait),
             ApiError::RequestsOfKey,
+            ApiError::TooManyJobs,
             ApiError::Overloaded,
         ];
         let known = reference();

@@ -191,6 +191,7 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
         user: None,
         to_tickets: false,
         request: None,
+        job: None,
         discord: Some(Arc::new(Header::from_parts(
             name,
             Some(guild),

@@ -124,8 +124,9 @@ pub(super) async fn history(
 impl HistoryFilter<'_> {
     fn admits(&self, entry: &Entry) -> bool {
         let is_of_guild = |guild| matches!(entry.audience, Audience::Reporters { guild: of, .. } if of == guild);
-        // Another append of an event is no event of its own.
+        // Another append of an event is no event of its own, nor is the delivery of a job.
         entry.first.is_none()
+            && !matches!(entry.audience, Audience::Job(_))
             && self.table.has(&entry.name)
             && self.name.as_ref().is_none_or(|name| **name == *entry.name)
             && self.guild.is_none_or(is_of_guild)

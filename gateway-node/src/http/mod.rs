@@ -10,6 +10,7 @@ mod discord;
 mod error;
 mod guilds;
 mod history;
+mod jobs;
 mod landing;
 mod object;
 mod page;

@@ -9,14 +9,15 @@ use shared::{
     client_type::{ClientType, ClientTypes},
     discord::{Header, Target, check_data},
     idempotency_key::IdempotencyKey,
+    job::JobId,
     problem::{Problem, ProblemKind},
-    routing::{Delivery, EventTable},
+    routing::{Delivery, EventTable, JobDefinition},
 };
 
 use super::{ApiError, HttpState, body::Body, object::Object};
 use crate::{
     auth::Key,
-    backplane::{Idempotency, Publication, PublishError, Publishing, WhenUnavailable},
+    backplane::{Idempotency, Job, Publication, PublishError, Published, Publishing, WhenUnavailable, name_jobs},
     config::{Permission, is_event_name},
 };
 
@@ -79,7 +80,7 @@ pub(super) async fn publish(
         )));
     }
     let table = api.app.events.current();
-    let publications = events
+    let mut publications = events
         .iter()
         .enumerate()
         .map(|(index, Object(event))| {
@@ -89,6 +90,14 @@ pub(super) async fn publish(
         .collect::<Result<Vec<_>, _>>()
         .inspect_err(|_| api.app.metrics.event_refused("invalid"))?;
     let idempotency = idempotency_key.map(|name| Idempotency::new(key.id(), &name, &publications));
+    name_jobs(key.application(), &mut publications, idempotency.as_ref()).map_err(|error| {
+        log::error!("no random bits for the name of a job: {error}");
+        ApiError::Internal
+    })?;
+    let jobs: Vec<_> = publications
+        .iter()
+        .map(|event| event.job.as_ref().map(|job| job.id))
+        .collect();
     let answer = api.app.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events: publications,
@@ -96,8 +105,15 @@ pub(super) async fn publish(
         when_unavailable: WhenUnavailable::Fail,
     });
     match answer.await {
-        Ok(positions) if is_list => Ok(HttpResponse::Accepted().json(positions)),
-        Ok(positions) => Ok(HttpResponse::Accepted().json(positions.first())),
+        Ok(positions) => {
+            let published = positions.into_iter().zip(jobs);
+            let published: Vec<_> = published.map(|(position, job)| Published::new(position, job)).collect();
+            Ok(if is_list {
+                HttpResponse::Accepted().json(published)
+            } else {
+                HttpResponse::Accepted().json(published.first())
+            })
+        }
         Err(error) => Err(match error {
             PublishError::NoReceiver { index } if is_list => at(refusal(&api, &error), index),
             _ => refusal(&api, &error),
@@ -111,6 +127,7 @@ pub(super) fn refusal(api: &HttpState, error: &PublishError) -> ApiError {
     match error {
         PublishError::NoReceiver { .. } => ApiError::NoReceiver("No receiver.".to_owned()),
         PublishError::Overloaded => ApiError::Overloaded,
+        PublishError::TooManyJobs { .. } => ApiError::TooManyJobs,
         PublishError::Unavailable | PublishError::Expired => ApiError::Unavailable(api.app.backplane.status().problem),
         PublishError::Refused { cause } => ApiError::Unavailable(Some(cause.to_string())),
         PublishError::Unknown => ApiError::Unknown,
@@ -150,6 +167,7 @@ impl PublishBody<'_> {
             user: None,
             to_tickets: false,
             request: None,
+            job: None,
             discord: None,
             d: self.d.map_or("{}", RawValue::get).into(),
         });
@@ -228,6 +246,16 @@ impl PublishBody<'_> {
                         user: None,
                         to_tickets: route.to_tickets,
                         request: None,
+                        job: route.job.map(|job| {
+                            // It is named before it is published.
+                            let id = JobId::from_raw(0);
+                            let JobDefinition { ack_timeout, attempts } = job;
+                            Box::new(Job {
+                                id,
+                                ack_timeout,
+                                attempts,
+                            })
+                        }),
                         discord: route.to_discord.then(header),
                         d: d.into(),
                     };

@@ -13,7 +13,7 @@ use actix_web::{
 };
 
 use super::{
-    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, history, landing, publish, requests,
+    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, history, jobs, landing, publish, requests,
     sessions, status, tickets,
 };
 
@@ -131,6 +131,9 @@ pub fn public_endpoints() -> Vec<Endpoint> {
             .on(Method::GET, history::history)
             .on(Method::POST, publish::publish),
         new("/api/v1/requests").on(Method::POST, requests::ask),
+        new("/api/v1/jobs").on(Method::GET, jobs::list),
+        new("/api/v1/jobs/{job}").on(Method::DELETE, jobs::remove),
+        new("/api/v1/jobs/{job}/retry").on(Method::POST, jobs::retry),
         new("/api/v1/tickets")
             .on(Method::POST, tickets::issue)
             .on(Method::DELETE, tickets::revoke),

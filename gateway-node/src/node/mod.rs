@@ -43,7 +43,7 @@ use crate::{
         IdSource, MemoryBackplane, MemoryLimits, MemorySessions, MemoryTickets, RedisBackplane, RedisOptions,
         RedisSessions,
     },
-    backplane::{Backplane, Epoch, ReportLimits, TicketLimits, Tickets},
+    backplane::{Backplane, Epoch, JobLimits, Jobs, ReportLimits, TicketLimits, Tickets},
     client_error_log::ClientErrorLog,
     config::{KeySettings, Secret, Settings},
     drain::{Drain, DrainState, StopNode},
@@ -133,6 +133,7 @@ impl Node {
         let (keyring, keys) = keys(&settings, &registry, configured);
         let NodeShared {
             backplane,
+            jobs,
             tickets,
             discord,
             driving,
@@ -146,6 +147,7 @@ impl Node {
             requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
             request_slots: RequestSlots::new(settings.limits.requests_in_flight),
             registry: registry.clone(),
+            jobs,
             backplane: Arc::clone(&backplane),
             tickets,
             discord,
@@ -392,6 +394,7 @@ async fn settle(backplane: &dyn Backplane) {
 /// What a node shares with other nodes, or its in-memory equivalent.
 struct NodeShared {
     backplane: Arc<dyn Backplane>,
+    jobs: Arc<dyn Jobs>,
     tickets: Arc<dyn Tickets>,
     discord: DiscordSessions,
     driving: Driving,
@@ -407,7 +410,7 @@ fn shared(
     if let Some(url) = &settings.redis.url {
         let options = redis_options(settings, url, name, origin);
         let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
-        let tickets = backplane.tickets();
+        let (tickets, jobs) = (backplane.tickets(), backplane.jobs());
         let (keys, records, revocations) = (Arc::clone(keys), backplane.keys(), tickets.revocations());
         let driving = async move {
             let (records, revocations) = (keys.follow(records), keys.follow_revocations(revocations));
@@ -415,6 +418,7 @@ fn shared(
         };
         return Ok(NodeShared {
             tickets: Arc::new(tickets),
+            jobs: Arc::new(jobs),
             discord: DiscordSessions::new(RedisSessions::new(&backplane)),
             backplane: Arc::new(backplane),
             driving: Box::pin(driving),
@@ -432,10 +436,12 @@ fn shared(
         retention: Duration::from_millis(settings.cluster.log_age_ms),
         waiting_bytes: settings.cluster.log_bytes,
         idempotency_keys: settings.limits.idempotency_keys,
+        jobs: job_limits(settings),
     };
     let epoch = Epoch::from_raw(u64::from_be_bytes(origin.random));
     let deliver = Arc::new(registry);
     let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, deliver.clone());
+    let jobs = Arc::new(backplane.jobs());
     let backplane: Arc<dyn Backplane> = Arc::new(backplane);
     let window = Duration::from_millis(settings.session.resume_window_ms);
     let (sessions, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, window);
@@ -446,6 +452,7 @@ fn shared(
     };
     Ok(NodeShared {
         tickets: Arc::new(tickets),
+        jobs,
         discord: DiscordSessions::new(sessions),
         backplane,
         driving: Box::pin(driving),
@@ -479,6 +486,17 @@ fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Key
         heartbeat: Duration::from_millis(settings.discord.heartbeat_interval_ms),
         fixed_id: settings.test.bot_id.map(SessionId::from_raw),
         tickets: ticket_limits(settings),
+        jobs: job_limits(settings),
+    }
+}
+
+fn job_limits(settings: &Settings) -> JobLimits {
+    let settings = &settings.jobs;
+    JobLimits {
+        entries: settings.entries,
+        bytes: settings.bytes,
+        retry: Duration::from_millis(settings.retry_ms),
+        kept: Duration::from_millis(settings.kept_ms),
     }
 }
 

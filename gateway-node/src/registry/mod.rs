@@ -25,7 +25,7 @@ use std::{
 
 use actix::Addr;
 use parking_lot::Mutex;
-use shared::{compression::Level, session_id::SessionId, v1::Receipt};
+use shared::{compression::Level, job::JobId, session_id::SessionId, v1::Receipt};
 
 use self::{
     actor::ShardActor,
@@ -311,6 +311,11 @@ impl Deliver for Registry {
                 log::error!("a registry shard accepts no commands: {error}");
             }
         }
+    }
+
+    fn undeliverable(&self, application: &str, job: JobId, event: &str) {
+        log::warn!(application, job:%, event; "a job is undeliverable: its attempts are used up");
+        self.inner.metrics.jobs_undeliverable.inc();
     }
 
     fn replied(&self, receipt: Receipt, reply: Reply) {

@@ -248,6 +248,15 @@ impl RegistryShard {
         };
         match &entry.audience {
             Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => {}
+            // If the session ends before it has the job, the job goes to another worker.
+            Audience::Job(job) => {
+                self.inner
+                    .registry
+                    .inner
+                    .metrics
+                    .deliveries
+                    .inc_by(u64::from(give_to(job.session)));
+            }
             Audience::Reporters { sessions, .. } => {
                 let count = sessions.iter().filter(|id| give_to(**id)).count();
                 self.inner.registry.inner.metrics.deliveries.inc_by(count as u64);

@@ -134,6 +134,7 @@ pub(crate) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication 
         user: None,
         to_tickets: false,
         request: None,
+        job: None,
         discord: Some(Arc::new(header(name, guild))),
         d,
     }

@@ -7,6 +7,7 @@ use shared::{
     client_type::ClientType,
     guild::GuildId,
     idempotency_key::IdempotencyKey,
+    job::JobDelivery,
     session_id::SessionId,
     v1::{Report, ReportedGuilds},
 };
@@ -16,7 +17,10 @@ use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState}
 use crate::{
     admission::Permit,
     auth::{Key, SessionTicket},
-    backplane::{Idempotency, Position, Publication, PublishError, Publishing, Unavailable, WhenUnavailable},
+    backplane::{
+        Idempotency, Position, Publication, PublishError, Published, Publishing, Settlement, Unavailable,
+        WhenUnavailable, name_jobs,
+    },
     registry::{Registration, SessionCommand, SessionHandle},
     transport::{Context, Inbound, Inbox, Outbox},
 };
@@ -124,6 +128,11 @@ impl<P: Protocol> Session<P> {
                     number,
                 } => self.publish(publication, key, number, context),
                 Action::Request { event, timeout, number } => self.request(event, timeout, number, context),
+                Action::Settle {
+                    delivery,
+                    settlement,
+                    number,
+                } => self.settle(delivery, settlement, number, context),
                 Action::Reply(request, reply) => {
                     let backplane = &self.worker.app.backplane;
                     backplane.reply(request.reply_to, request.receipt, reply, request.until);
@@ -317,17 +326,27 @@ impl<P: Protocol> Session<P> {
             author: self.id,
             ..publication
         };
-        let events = vec![publication];
+        let mut events = vec![publication];
         let idempotency = idempotency_key.map(|it| Idempotency::new(self.namespace(key), &it, &events));
-        let answer = self.worker.app.backplane.publish(Publishing {
+        let named = name_jobs(key.application(), &mut events, idempotency.as_ref());
+        let job = events[0].job.as_ref().map(|job| job.id);
+        let publishing = Publishing {
             application: Arc::clone(key.application()),
             events,
             idempotency,
             when_unavailable: WhenUnavailable::Hold,
-        });
+        };
+        let answer = match named {
+            Ok(()) => self.worker.app.backplane.publish(publishing),
+            Err(error) => {
+                log::error!("no random bits for the name of a job: {error}");
+                Box::pin(std::future::ready(Err(PublishError::Unavailable)))
+            }
+        };
         context.spawn(answer.into_actor(self).map(move |answer, session, context| {
             let result = answer.and_then(|positions| positions.first().copied().ok_or(PublishError::Unknown));
-            let position = result.as_ref().ok().copied().filter(|_| number > 0);
+            let result = result.map(|position| Published::new(position, job));
+            let position = result.as_ref().ok().and_then(|it| it.position()).filter(|_| number > 0);
             session.once_reached(position, context, move |session, context| {
                 session.published(&name, number, result, context);
             });
@@ -349,6 +368,25 @@ impl<P: Protocol> Session<P> {
         context.spawn(asked.into_actor(self).map(move |outcome, session, context| {
             if !session.has_ended {
                 let actions = session.protocol.answered(&name, number, outcome);
+                session.apply(actions, context);
+            }
+        }));
+    }
+
+    fn settle(&self, delivery: JobDelivery, settlement: Settlement, number: u64, context: &mut Context<Self>) {
+        let Some(key) = &self.key else { return };
+        let jobs = &self.worker.app.jobs;
+        let settled = jobs.settle(key.application(), key.shared_id(), delivery, settlement);
+        context.spawn(settled.into_actor(self).map(move |result, session, context| {
+            if result == Ok(true) {
+                let metrics = &session.worker.app.metrics;
+                match settlement {
+                    Settlement::Ack => metrics.jobs_acknowledged.inc(),
+                    Settlement::Nack { .. } => metrics.jobs_given_back.inc(),
+                };
+            }
+            if !session.has_ended {
+                let actions = session.protocol.settled(number, result);
                 session.apply(actions, context);
             }
         }));
@@ -379,7 +417,7 @@ impl<P: Protocol> Session<P> {
         &mut self,
         name: &str,
         number: u64,
-        result: Result<Position, PublishError>,
+        result: Result<Published, PublishError>,
         context: &mut Context<Self>,
     ) {
         if let Err(error) = &result {

@@ -3,14 +3,14 @@
 use std::{net::IpAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use shared::{close::Close, idempotency_key::IdempotencyKey, v1::Report};
+use shared::{close::Close, idempotency_key::IdempotencyKey, job::JobDelivery, v1::Report};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{cx::Cx, worker_state::WorkerState};
 use crate::{
     auth::{Key, SessionTicket},
-    backplane::{Owner, Position, Publication, PublishError, Reply, Unavailable},
+    backplane::{Owner, Position, Publication, PublishError, Published, Reply, Settlement, Unavailable},
     registry::{EndReason, InjectedFault, OpenRequest, Registration},
     requests::RequestError,
     transport::{Message, Violation},
@@ -61,6 +61,15 @@ pub enum Action<C> {
         /// How long to wait for the reply.
         timeout: Duration,
         /// Identifies the request in [`Protocol::answered`].
+        number: u64,
+    },
+    /// Ends a delivery of a job. The result goes to [`Protocol::settled`].
+    Settle {
+        /// The delivery.
+        delivery: JobDelivery,
+        /// What the worker says about the job.
+        settlement: Settlement,
+        /// Identifies the packet in [`Protocol::settled`]. Several packets can have the number 0.
         number: u64,
     },
     /// Answers a request that this session has received.
@@ -147,12 +156,18 @@ pub trait Protocol: Unpin + 'static {
     fn on_result(&mut self, result: Self::CallResult, cx: &Cx<'_>) -> Actions<Self::Call>;
 
     /// Handles the result of an [`Action::Publish`] of the event `name`, which had this number.
-    fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> Actions<Self::Call>;
+    fn published(&mut self, name: &str, number: u64, result: Result<Published, PublishError>) -> Actions<Self::Call>;
 
     /// Handles the result of an [`Action::Report`], which had this number: the position of the log after which the
     /// report is in effect.
     fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, cx: &Cx<'_>) -> Actions<Self::Call> {
         let _ = (number, result, cx);
+        Actions::new()
+    }
+
+    /// Handles the result of an [`Action::Settle`], which had this number: whether the receipt was good.
+    fn settled(&mut self, number: u64, result: Result<bool, Unavailable>) -> Actions<Self::Call> {
+        let _ = (number, result);
         Actions::new()
     }
 

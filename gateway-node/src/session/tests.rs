@@ -169,6 +169,7 @@ impl TestNode {
             waiting_bytes: 1 << 20,
             retention: Duration::from_secs(60),
             idempotency_keys: 1000,
+            jobs: crate::backplane::JobLimits::for_tests(),
         };
         let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
         tokio::task::spawn_local(broadcast);
@@ -483,6 +484,7 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
                 user: None,
                 to_tickets: false,
                 request: None,
+                job: None,
                 discord: None,
                 d: json!({ "n": n }).to_string().into(),
             };
@@ -546,6 +548,7 @@ async fn an_event_for_a_leaving_session_reaches_another() {
                 user: None,
                 to_tickets: false,
                 request: None,
+                job: None,
                 discord: None,
                 d: json!({"n": n}).to_string().into(),
             };
@@ -595,6 +598,7 @@ async fn a_join_answered_after_its_session_ended_is_undone() {
                 application: "utilbot".into(),
                 kind: ClientType::Bot,
                 ticket: None,
+                worker: None,
             };
             node.worker.app.backplane.join(joining)
         };

@@ -38,6 +38,7 @@ pub fn log_entries(data: &[u8]) {
         };
         let addressed = match &entry.audience {
             Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => Vec::new(),
+            Audience::Job(job) => vec![job.session],
             Audience::Reporters { sessions, .. } => sessions.to_vec(),
             Audience::One { session, .. } => vec![*session],
         };
@@ -95,6 +96,8 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
         }
         Audience::User { user, of } => ("u", of.bits(), user_key(user)),
         Audience::One { session, of } => ("o", of.bits(), format!("{}@{}", session.get(), stored.owners.as_str())),
+        // Only the worker gets it, so nodes do not read the types.
+        Audience::Job(job) => ("j", 0, format!("{}@{}", job.session.get(), stored.owners.as_str())),
         Audience::Request { target, of, .. } => {
             let target = match target {
                 RequestTarget::Session(session) => session.get().to_string(),
@@ -110,6 +113,13 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
         to_tickets: *to_tickets,
         user: user.as_ref(),
         request: stored.entry.request(),
+        job: match audience {
+            Audience::Job(job) => Some(log_entry::JobLabel {
+                id: job.delivery.job,
+                numbers: [job.delivery.number.into(), job.attempt.into()],
+            }),
+            _ => None,
+        },
         header: discord.as_deref(),
     });
     let position = format!("{} {}", position.epoch, position.offset);

@@ -101,6 +101,7 @@ impl BackplaneBench {
             application: application.into(),
             kind,
             ticket: None,
+            worker: None,
         };
         let joined = self.backplane.join(joining).await.unwrap();
         self.backplane.ready(application, joined.id);
@@ -213,6 +214,7 @@ pub(super) fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionI
         user: None,
         to_tickets: false,
         request: None,
+        job: None,
         discord: None,
         d: r#"{"n":1}"#.into(),
     }
@@ -264,6 +266,7 @@ pub(super) fn memory(ids: IdSource) -> BackplaneBench {
         waiting_bytes: 1 << 20,
         retention: RETENTION,
         idempotency_keys: KEYS,
+        jobs: crate::backplane::JobLimits::for_tests(),
     };
     let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, log.clone());
     tokio::spawn(broadcast);

@@ -169,6 +169,7 @@ async fn a_session_that_is_not_ready_is_not_chosen(bench: BackplaneBench) {
         application: APPLICATION.into(),
         kind: ClientType::Bot,
         ticket: None,
+        worker: None,
     };
     let joined = bench.backplane.join(joining).await.unwrap();
     let any = || vec![event(Delivery::Any, ClientType::Bot.into(), None)];
@@ -390,6 +391,7 @@ async fn an_event_for_a_user_names_the_user(bench: BackplaneBench) {
         ticket: Some(JoiningTicket {
             user: Some(user.clone()),
         }),
+        worker: None,
     };
     let of_user = |author, require_receiver| {
         let event = event(Delivery::User(user.clone()), ClientType::Website.into(), author);
@@ -568,6 +570,7 @@ async fn ids_are_unique(bench: BackplaneBench) {
             application: APPLICATION.into(),
             kind: ClientType::Bot,
             ticket: None,
+            worker: None,
         };
         let joined = bench.backplane.join(joining).await.unwrap();
         assert!(seen.insert(joined.id), "{} came twice", joined.id);
@@ -601,6 +604,7 @@ async fn a_repeated_id_is_rejected_as_taken() {
         application: APPLICATION.into(),
         kind: ClientType::Bot,
         ticket: None,
+        worker: None,
     };
     assert_eq!(bench.backplane.join(joining()).await.unwrap_err(), JoinError::IdTaken);
     bench.leave(first.id);

@@ -231,6 +231,7 @@ async fn memory() -> Bench {
         waiting_bytes: 1 << 20,
         retention: Duration::from_secs(60),
         idempotency_keys: 1000,
+        jobs: crate::backplane::JobLimits::for_tests(),
     };
     let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
     let (backplane, broadcast) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, log.clone());

@@ -14,13 +14,15 @@ use smallvec::SmallVec;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    jobs::{Assignment, JobTable},
     requests::Requests,
     rotation::Rotation,
     scopes::{ScopeCounts, Watcher},
     waiting::{Arrival, Waiting, WaitingEvent, WaitingLimits},
 };
 use crate::backplane::{
-    Audience, Entry, Epoch, Joined, Joining, JoiningTicket, Position, Publication, PublishError, ReportLimits,
+    Audience, DeliveredJob, Entry, Epoch, JobLimits, Joined, Joining, JoiningTicket, Position, Publication,
+    PublishError, ReportLimits,
     report_changes::{ReportChanges, guilds},
     report_rates::ReportRates,
 };
@@ -44,6 +46,7 @@ pub(super) struct MemoryApplication {
     broadcast: GuildCount,
     count_event: Arc<str>,
     pub(super) requests: Requests,
+    pub(super) jobs: JobTable,
     /// Grows with each request that is given to a session.
     pub(super) requests_given: u64,
 }
@@ -128,6 +131,7 @@ impl MemoryApplication {
             broadcast: GuildCount::default(),
             count_event: GuildCount::NAME.into(),
             requests: Requests::default(),
+            jobs: JobTable::default(),
             requests_given: 0,
         }
     }
@@ -144,6 +148,9 @@ impl MemoryApplication {
     pub(super) fn join(&mut self, id: SessionId, joining: &Joining, epoch: Epoch) -> Joined {
         if let Some(ticket) = &joining.ticket {
             self.scopes.enter(ticket.user.as_ref(), joining.kind);
+        }
+        if let Some(worker) = &joining.worker {
+            self.jobs.join(id, joining.kind, worker.clone());
         }
         let member = MemberState {
             kind: joining.kind,
@@ -172,6 +179,7 @@ impl MemoryApplication {
             return Vec::new();
         };
         self.rotation.add(kind, id);
+        self.jobs.ready(id);
         let arrival = Arrival {
             session: id,
             kind,
@@ -211,7 +219,9 @@ impl MemoryApplication {
         now: Instant,
     ) -> (Option<Entry>, Vec<Arc<str>>) {
         let (delivery, receivers) = match &entry.audience {
-            Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => return (None, Vec::new()),
+            Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } | Audience::Job(_) => {
+                return (None, Vec::new());
+            }
             // Some of its sessions may be on other workers.
             Audience::Reporters { sessions, .. } if sessions.iter().any(|id| self.has(*id)) => {
                 return (None, Vec::new());
@@ -228,6 +238,7 @@ impl MemoryApplication {
             require_receiver: false,
             to_tickets: false,
             request: None,
+            job: None,
             // Discord sessions have it already.
             discord: None,
             d: Arc::clone(&entry.d),
@@ -427,6 +438,7 @@ impl MemoryApplication {
             user: None,
             to_tickets: false,
             request: None,
+            job: None,
             discord: None,
             d: counts.d().into(),
         };
@@ -440,12 +452,19 @@ impl MemoryApplication {
         events: Vec<Publication>,
         epoch: Epoch,
         limits: WaitingLimits,
+        jobs: JobLimits,
         has_room: impl FnOnce(usize) -> bool,
     ) -> Result<(Vec<Entry>, Vec<Arc<str>>), PublishError> {
+        if let Some(index) = self.jobs.first_beyond(&events, jobs) {
+            return Err(PublishError::TooManyJobs { index });
+        }
         let audiences = events
             .iter()
             .enumerate()
             .map(|(index, event)| {
+                if event.job.is_some() {
+                    return Ok(None);
+                }
                 let audience = self.audience(event);
                 let has_receiver = match &event.delivery {
                     _ if event.request.is_some() => audience.is_some(),
@@ -468,6 +487,10 @@ impl MemoryApplication {
         }
         let (mut entries, mut gone) = (Vec::with_capacity(events.len()), Vec::new());
         for (event, audience) in events.into_iter().zip(audiences) {
+            if event.job.is_some() {
+                self.jobs.add(event, Instant::now());
+                continue;
+            }
             if audience.is_none() && event.delivery == Delivery::Any {
                 // Discord sessions receive the entry itself.
                 let waiting = WaitingEvent {
@@ -492,6 +515,41 @@ impl MemoryApplication {
             entries.push(self.entry(event, audience, None, epoch));
         }
         Ok((entries, gone))
+    }
+
+    /// Appends the deliveries of the jobs for which there are workers.
+    pub(super) fn assign_jobs(&mut self, epoch: Epoch, now: Instant) -> Vec<Entry> {
+        let assignments = self.jobs.assign(now);
+        let entry = |assignment: Assignment| {
+            let Assignment {
+                session,
+                delivery,
+                attempt,
+                name,
+                user,
+                d,
+            } = assignment;
+            let event = Publication {
+                name,
+                receivers: ClientTypes::NONE,
+                delivery: Delivery::Any,
+                author: None,
+                user,
+                require_receiver: false,
+                to_tickets: false,
+                request: None,
+                job: None,
+                discord: None,
+                d,
+            };
+            let audience = Audience::Job(Box::new(DeliveredJob {
+                session,
+                delivery,
+                attempt,
+            }));
+            self.entry(event, audience, None, epoch)
+        };
+        assignments.into_iter().map(entry).collect()
     }
 
     /// Appends an event. `first` is the offset at which it was appended first, if this is a later time.

@@ -2,6 +2,7 @@
 
 mod application;
 mod ids;
+mod jobs;
 mod receivers;
 mod requests;
 mod rotation;
@@ -18,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 use shared::{
+    job::{JobDelivery, JobId},
     session_id::SessionId,
     v1::{Receipt, Report},
 };
@@ -29,8 +31,9 @@ use tokio::{
 use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions, tickets::MemoryTickets};
 use crate::backplane::{
-    Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogRange, LogStatus, Peer, Pending,
-    Position, PublishError, Publishing, Reply, ReplyAddress, ReportLimits, Unavailable,
+    Backplane, BackplaneStatus, Deliver, Entry, Epoch, JobLimits, JobRecord, JobState, Jobs, JoinError, Joined,
+    Joining, LogRange, LogStatus, Peer, Pending, Position, PublishError, Publishing, Reply, ReplyAddress, ReportLimits,
+    Settlement, Unavailable,
 };
 
 /// How many ids are tried before a join fails.
@@ -50,11 +53,18 @@ pub struct MemoryLimits {
     pub waiting_bytes: usize,
     /// The maximum number of idempotency keys remembered for an application.
     pub idempotency_keys: usize,
+    /// The bounds of an application's jobs.
+    pub jobs: JobLimits,
 }
 
 /// A backplane in memory, behind one lock. Assigning an offset and handing the entry on happen under the same lock,
 /// which gives all entries one order. The lock is held for a few hash look-ups.
 pub struct MemoryBackplane {
+    shared: Arc<MemoryShared>,
+}
+
+/// The jobs of a [`MemoryBackplane`].
+pub struct MemoryJobs {
     shared: Arc<MemoryShared>,
 }
 
@@ -65,6 +75,8 @@ struct MemoryShared {
     limits: MemoryLimits,
     /// Notified when a report starts to wait.
     report_waits: Notify,
+    /// Notified when a job may have to be delivered earlier than expected.
+    jobs_changed: Notify,
     /// Notified when an application's counts may differ from those broadcast last.
     counts_changed: Notify,
 }
@@ -92,13 +104,23 @@ impl MemoryBackplane {
             epoch,
             limits,
             report_waits: Notify::new(),
+            jobs_changed: Notify::new(),
             counts_changed: Notify::new(),
         });
-        let (counts, reports) = (Arc::clone(&shared), Arc::clone(&shared));
+        let (counts, reports, jobs) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
         let broadcast = async move {
-            tokio::join!(counts.broadcast_counts(), reports.apply_reports());
+            tokio::join!(counts.broadcast_counts(), reports.apply_reports(), jobs.deliver_jobs());
         };
         (Self { shared }, broadcast)
+    }
+}
+
+impl MemoryBackplane {
+    /// Returns the jobs that it delivers.
+    pub fn jobs(&self) -> MemoryJobs {
+        MemoryJobs {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -148,6 +170,54 @@ impl MemoryShared {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
+    }
+
+    /// Delivers jobs, and takes them back from workers that take too long.
+    async fn deliver_jobs(self: Arc<Self>) {
+        loop {
+            let changed = self.jobs_changed.notified();
+            let next = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                let applications = state.applications.values_mut();
+                let next = applications.filter_map(|application| {
+                    let undeliverable = application.jobs.expire(self.limits.jobs.kept, now);
+                    self.report_undeliverable(&application.name, undeliverable);
+                    self.deliver_all(application.assign_jobs(self.epoch, now));
+                    application.jobs.next_look()
+                });
+                // Jobs that wait for a worker are due, and looked at again when there may be one.
+                next.filter(|next| *next > now).min()
+            };
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            }
+        }
+    }
+
+    fn report_undeliverable(&self, application: &str, jobs: impl IntoIterator<Item = (JobId, Arc<str>)>) {
+        for (job, event) in jobs {
+            self.deliver.undeliverable(application, job, &event);
+        }
+    }
+
+    /// Changes the jobs of an application, and delivers those for which there is a worker now.
+    fn change_jobs<T: Default>(
+        &self,
+        application: &str,
+        change: impl FnOnce(&mut MemoryApplication, Instant) -> T,
+    ) -> T {
+        let mut state = self.lock();
+        let Some(application) = state.applications.get_mut(application) else {
+            return T::default();
+        };
+        let now = Instant::now();
+        let result = change(application, now);
+        self.deliver_all(application.assign_jobs(self.epoch, now));
+        drop(state);
+        self.jobs_changed.notify_one();
+        result
     }
 
     /// Delivers entries. Called under the lock, so that they are delivered in offset order.
@@ -201,11 +271,26 @@ impl MemoryShared {
                 .make_room(now, limits.retention, limits.idempotency_keys)?;
         }
         let has_room = |bytes| self.deliver.has_room(bytes);
-        let (entries, gone) = application.append(publishing.events, self.epoch, self.waiting_limits(), has_room)?;
+        let is_job: Vec<_> = publishing.events.iter().map(|event| event.job.is_some()).collect();
+        let (entries, gone) = application.append(
+            publishing.events,
+            self.epoch,
+            self.waiting_limits(),
+            limits.jobs,
+            has_room,
+        )?;
         for event in gone {
             self.deliver.no_receiver(&application.name, &event);
         }
-        let positions: Vec<_> = entries.iter().map(|entry| entry.position).collect();
+        let mut offsets = entries.iter().map(|entry| entry.position);
+        let end = Position {
+            offset: application.top(),
+            epoch: self.epoch,
+        };
+        let positions: Vec<_> = is_job
+            .iter()
+            .map(|is_job| if *is_job { end } else { offsets.next().unwrap_or(end) })
+            .collect();
         if let Some(request) = idempotency {
             application.requests.remember(request, &positions, now);
         }
@@ -215,6 +300,10 @@ impl MemoryShared {
                 self.deliver.no_receiver(&entry.application, &entry.name);
             }
             self.deliver.deliver(entry);
+        }
+        if is_job.contains(&true) {
+            self.deliver_all(application.assign_jobs(self.epoch, now));
+            self.jobs_changed.notify_one();
         }
         Ok(positions)
     }
@@ -245,11 +334,19 @@ impl Backplane for MemoryBackplane {
                 shared.deliver.no_receiver(application, &event);
             }
             shared.deliver_all(members.ready(id, shared.epoch));
+            shared.deliver_all(members.assign_jobs(shared.epoch, Instant::now()));
         });
     }
 
     fn leave(&self, application: &str, id: SessionId) {
-        self.shared.change(application, |application| application.leave(id));
+        let shared = &self.shared;
+        shared.change(application, |application| {
+            application.leave(id);
+            let now = Instant::now();
+            let undeliverable = application.jobs.leave(id, shared.limits.jobs.kept, now);
+            shared.report_undeliverable(&application.name, undeliverable);
+            shared.deliver_all(application.assign_jobs(shared.epoch, now));
+        });
     }
 
     fn report(
@@ -343,5 +440,47 @@ impl Backplane for MemoryBackplane {
 
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
+impl Jobs for MemoryJobs {
+    fn settle(
+        &self,
+        application: &str,
+        key: &Arc<str>,
+        delivery: JobDelivery,
+        settlement: Settlement,
+    ) -> Pending<bool, Unavailable> {
+        let shared = &self.shared;
+        let is_settled = shared.change_jobs(application, |application, now| {
+            let settled = application
+                .jobs
+                .settle(key, delivery, settlement, shared.limits.jobs, now);
+            let is_settled = settled.is_ok();
+            shared.report_undeliverable(&application.name, settled.unwrap_or_default());
+            is_settled
+        });
+        Box::pin(std::future::ready(Ok(is_settled)))
+    }
+
+    fn list(&self, application: &str, state: Option<JobState>, limit: usize) -> Pending<Vec<JobRecord>, Unavailable> {
+        let shared = self.shared.lock();
+        let application = shared.applications.get(application);
+        let jobs = application.map_or_else(Vec::new, |application| application.jobs.list(state, limit));
+        Box::pin(std::future::ready(Ok(jobs)))
+    }
+
+    fn remove(&self, application: &str, id: JobId) -> Pending<bool, Unavailable> {
+        let is_removed = self
+            .shared
+            .change_jobs(application, |application, _| application.jobs.remove(id));
+        Box::pin(std::future::ready(Ok(is_removed)))
+    }
+
+    fn retry(&self, application: &str, id: JobId) -> Pending<bool, Unavailable> {
+        let is_there = self
+            .shared
+            .change_jobs(application, |application, now| application.jobs.retry(id, now));
+        Box::pin(std::future::ready(Ok(is_there)))
     }
 }

@@ -132,7 +132,7 @@ impl MemoryApplication {
                 sessions.is_empty() && !self.scopes.is_watched(*guild, ClientTypes::ALL, None)
             }
             Audience::User { user, .. } => !self.scopes.has_session_of(user, ClientTypes::ALL, None),
-            Audience::One { .. } | Audience::Request { .. } => false,
+            Audience::One { .. } | Audience::Request { .. } | Audience::Job(_) => false,
         };
         entry.discord.is_none() && has_no_receiver
     }

@@ -76,6 +76,7 @@ impl SessionsShared {
             application: Arc::clone(&record.application),
             kind: ClientType::Bot,
             ticket: None,
+            worker: None,
         });
         let Joined { id, since, .. } = joining.await?;
         let fencing_token = self.with(&record.application, |application| {

@@ -39,6 +39,7 @@ fn bot(application: &mut MemoryApplication, id: u64) -> SessionId {
         application: "shop".into(),
         kind: ClientType::Bot,
         ticket: None,
+        worker: None,
     };
     application.join(id, &joining, EPOCH);
     id

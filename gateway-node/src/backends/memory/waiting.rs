@@ -119,6 +119,7 @@ mod tests {
             user: None,
             to_tickets: false,
             request: None,
+            job: None,
             discord: None,
             d: "{}".into(),
         };

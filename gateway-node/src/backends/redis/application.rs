@@ -42,6 +42,8 @@ pub(super) struct RedisApplication {
     progress: Mutex<ConsumerProgress>,
     /// Notified when the counts may differ from those broadcast last.
     pub(super) counts_changed: Notify,
+    /// Notified when a worker may have left jobs behind.
+    pub(super) jobs_changed: Notify,
 }
 
 /// The registration of this node with an application.
@@ -80,6 +82,7 @@ impl RedisApplication {
             head: watch::Sender::new(None),
             progress: Mutex::default(),
             counts_changed: Notify::new(),
+            jobs_changed: Notify::new(),
         }
     }
 

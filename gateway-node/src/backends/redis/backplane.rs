@@ -18,6 +18,7 @@ use super::{
     cluster_commands::ClusterCommands,
     command_calls,
     connection::supervisor::{self, ConnectionSupervisor},
+    jobs::RedisJobs,
     log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,
@@ -121,6 +122,11 @@ impl RedisBackplane {
         self.shared.keys.subscribe()
     }
 
+    /// Returns the jobs in the same server.
+    pub fn jobs(&self) -> RedisJobs {
+        RedisJobs::new(Arc::clone(&self.shared))
+    }
+
     /// Returns the tickets in the same server.
     pub fn tickets(&self) -> RedisTickets {
         RedisTickets::new(Arc::clone(&self.shared))
@@ -212,7 +218,7 @@ impl Backplane for RedisBackplane {
             return;
         };
         let is_given_up = match &entry.audience {
-            Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => false,
+            Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } | Audience::Job(_) => false,
             Audience::One { .. } => true,
             // Some of its sessions may be on other workers of this node.
             Audience::Reporters { sessions, .. } => !application.members.is_any_there(sessions),

@@ -18,6 +18,7 @@ mod connection;
 #[cfg(test)]
 mod foreign_tests;
 mod guilds;
+mod jobs;
 mod keys;
 mod log;
 mod membership;
@@ -40,6 +41,7 @@ mod tickets;
 
 pub use self::{
     backplane::RedisBackplane,
+    jobs::RedisJobs,
     keys::{KeyStore, KeyStoreError},
     options::RedisOptions,
     sessions::RedisSessions,
@@ -51,5 +53,5 @@ pub use self::{
 /// Parsing and formatting of entries, for the fuzz targets of `tests`.
 #[doc(hidden)]
 pub mod log_entry {
-    pub use super::log::wire::{Label, NoEntry, Origin, StoredEntry, decode, label, split_message};
+    pub use super::log::wire::{JobLabel, Label, NoEntry, Origin, StoredEntry, decode, label, split_message};
 }

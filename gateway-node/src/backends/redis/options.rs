@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use shared::session_id::SessionId;
 
-use crate::backplane::{ReportLimits, TicketLimits};
+use crate::backplane::{JobLimits, ReportLimits, TicketLimits};
 
 /// The address of the server, the name of this node, and the limits.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct RedisOptions {
     pub count_interval: Duration,
     /// How fast the sessions of a key may change what they report.
     pub reports: ReportLimits,
+    /// The bounds of an application's jobs.
+    pub jobs: JobLimits,
     /// The limits on tickets.
     pub tickets: TicketLimits,
     /// How long a Discord session can be resumed after it disconnects.

@@ -47,6 +47,7 @@ impl TestServer {
             log_age: Duration::from_secs(600),
             log_bytes: 1 << 26,
             idempotency_keys: 1000,
+            jobs: crate::backplane::JobLimits::for_tests(),
             hold_bytes: 1 << 24,
             hold: Duration::from_secs(30),
             count_interval: Duration::from_secs(1),

@@ -170,6 +170,7 @@ impl ClusterNode {
             application: APPLICATION.into(),
             kind: ClientType::Bot,
             ticket: None,
+            worker: None,
         };
         let joined = self.backplane.join(joining).await?;
         self.backplane.ready(APPLICATION, joined.id);
@@ -252,6 +253,7 @@ fn publishing(number: u64, delivery: Delivery, when_unavailable: WhenUnavailable
         user: None,
         to_tickets: false,
         request: None,
+        job: None,
         discord: None,
         d: format!(r#"{{"n":{number}}}"#).into(),
     };

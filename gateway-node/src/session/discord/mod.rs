@@ -45,7 +45,7 @@ use self::{
 pub use self::{member_lists::MemberLists, settings::DiscordSessionSettings};
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{Position, PublishError, Unavailable},
+    backplane::{PublishError, Published, Unavailable},
     encode::DispatchEncoder,
     registry::InjectedFault,
     resume::ReadError,
@@ -366,7 +366,7 @@ impl Protocol for Discord {
         }
     }
 
-    fn published(&mut self, _: &str, _: u64, _: Result<Position, PublishError>) -> DiscordActions {
+    fn published(&mut self, _: &str, _: u64, _: Result<Published, PublishError>) -> DiscordActions {
         DiscordActions::new()
     }
 

@@ -15,7 +15,7 @@ use super::{
     answers::{Answers, refusal},
 };
 use crate::{
-    backplane::{Position, PublishError, Unavailable},
+    backplane::{Position, PublishError, Published, Unavailable},
     session::Action,
 };
 
@@ -90,9 +90,9 @@ impl V1 {
         &mut self,
         name: &str,
         number: u64,
-        result: Result<Position, PublishError>,
+        result: Result<Published, PublishError>,
     ) -> V1Actions {
-        let outcome = result.map(accepted_at).map_err(|error| refusal(name, &error));
+        let outcome = result.map(accepted_as).map_err(|error| refusal(name, &error));
         if number > 0 {
             let mut actions = V1Actions::new();
             self.answers().settle(number, outcome);
@@ -134,6 +134,14 @@ impl V1 {
         // At once if the new session is shorter than the warning before its end.
         actions.extend(self.end_ticket(now));
         actions
+    }
+}
+
+/// Returns `d` of the answer to an event.
+fn accepted_as(published: Published) -> String {
+    match published {
+        Published::At(position) => accepted_at(position),
+        Published::Job(job) => format!(r#"{{"job":"{job}"}}"#),
     }
 }
 

@@ -69,7 +69,9 @@ pub(super) fn refusal(name: &str, error: &PublishError) -> Refusal {
                 problems: vec![problem],
             };
         }
-        PublishError::Overloaded | PublishError::TooManyKeys { .. } => RefusalCode::Overloaded,
+        PublishError::Overloaded | PublishError::TooManyKeys { .. } | PublishError::TooManyJobs { .. } => {
+            RefusalCode::Overloaded
+        }
         PublishError::Unavailable | PublishError::Refused { .. } | PublishError::Expired => RefusalCode::Unavailable,
         PublishError::Unknown => RefusalCode::Unknown,
     };

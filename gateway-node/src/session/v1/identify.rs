@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     auth::{Key, Keyring, Refused},
-    backplane::{Backplane, JoinError, Joined, Joining, JoiningTicket, Pending, Position},
+    backplane::{Backplane, JoinError, Joined, Joining, JoiningTicket, Pending, Position, Worker},
     session::CallContext,
 };
 
@@ -113,6 +113,9 @@ fn narrow(scope: Scope, rights: &TicketRights) -> Result<Scope, V1IdentifyError>
     if scope.counts {
         problems.push(Problem::absent("Counts are not for tickets."));
     }
+    if scope.jobs.is_some() {
+        problems.push(Problem::absent("Jobs are not for tickets."));
+    }
     if !problems.is_empty() {
         return Err(V1IdentifyError::Malformed(problems));
     }
@@ -137,6 +140,10 @@ pub(super) async fn join(join: JoinRequest, cx: CallContext) -> Result<Identifie
         kind: credential.kind,
         ticket: rights.map(|rights| JoiningTicket {
             user: rights.user.clone(),
+        }),
+        worker: scope.jobs.map(|places| Worker {
+            places,
+            key: Arc::clone(credential.key.shared_id()),
         }),
     };
     let (key, kind) = (&credential.key, credential.kind);

@@ -43,6 +43,7 @@ impl V1 {
                     counts: wants_counts,
                     positions,
                     after,
+                    jobs: _,
                 } = scope;
                 self.phase = V1Phase::Identified(kind);
                 let interval = self.settings.heartbeat_ms();

@@ -25,7 +25,7 @@ impl MissedEvents {
             Audience::Types(types) => types.contains(self.kind) && (entry.to_tickets || !self.has_ticket),
             Audience::Reporters { guild, of, .. } => of.contains(self.kind) && self.guilds.binary_search(guild).is_ok(),
             Audience::User { user, of } => of.contains(self.kind) && self.user.as_ref() == Some(user),
-            Audience::One { .. } | Audience::Request { .. } => false,
+            Audience::One { .. } | Audience::Request { .. } | Audience::Job(_) => false,
         };
         is_in_scope && entry.can_be_missed() && entry.author != Some(self.session)
     }

@@ -15,6 +15,7 @@ mod renewal;
 mod requesting;
 mod requests;
 mod settings;
+mod settling;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -26,7 +27,8 @@ use shared::{
     close::Close,
     compression::{InflateError, inflate_into},
     discord::{Header, Target},
-    routing::Route,
+    job::JobId,
+    routing::{JobDefinition, Route},
     ticket::TicketRights,
     token_bucket::TokenBucket,
     v1::{
@@ -53,7 +55,7 @@ pub use self::{
 };
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{Position, Publication, PublishError, Unavailable},
+    backplane::{Job, Position, Publication, PublishError, Published, Unavailable},
     registry::{EndReason, InjectedFault},
     requests::RequestError,
     transport::{Message, Violation},
@@ -260,6 +262,11 @@ impl V1 {
                         Some(nonce) => self.refuse(nonce, RefusalCode::TooLarge.into(), now),
                         None => self.too_big(),
                     },
+                    Ok(AfterIdentify::Settle {
+                        receipt,
+                        verdict,
+                        nonce,
+                    }) => self.settle(&receipt, verdict, nonce, now),
                     Ok(AfterIdentify::Reply {
                         receipt,
                         d,
@@ -363,6 +370,16 @@ fn publication(route: &Route<'_>, d: &str, rights: Option<&TicketRights>) -> Pub
         user: rights.and_then(|rights| rights.user.clone()),
         to_tickets: route.to_tickets,
         request: None,
+        job: route.job.map(|job| {
+            // It is named when it is published.
+            let id = JobId::from_raw(0);
+            let JobDefinition { ack_timeout, attempts } = job;
+            Box::new(Job {
+                id,
+                ack_timeout,
+                attempts,
+            })
+        }),
         discord: route.to_discord.then(header),
         d: d.into(),
     }
@@ -439,7 +456,11 @@ impl Protocol for V1 {
         self.read_on()
     }
 
-    fn published(&mut self, name: &str, number: u64, result: Result<Position, PublishError>) -> V1Actions {
+    fn settled(&mut self, number: u64, result: Result<bool, Unavailable>) -> V1Actions {
+        self.answer_settlement(number, result)
+    }
+
+    fn published(&mut self, name: &str, number: u64, result: Result<Published, PublishError>) -> V1Actions {
         self.answer_publication(name, number, result)
     }
 

@@ -8,7 +8,11 @@ use shared::{snowflake::SnowflakeError, v1::Scope};
 use tokio::time::Instant;
 
 use super::{answering::MOST_UNANSWERED, keep_alive::PING, *};
-use crate::{backplane::JoinError, config::Settings, events::Events};
+use crate::{
+    backplane::{JoinError, Published},
+    config::Settings,
+    events::Events,
+};
 
 fn settings() -> Rc<V1SessionSettings> {
     let settings = Settings::default();
@@ -196,7 +200,7 @@ fn every_outcome_of_an_event_is_answered_in_the_order_of_the_events() {
         answers.extend(sent(website.published(
             "announce",
             n.into(),
-            outcome.map(|()| position(n.into())),
+            outcome.map(|()| Published::At(position(n.into()))),
         )));
         assert_eq!(answers.is_empty(), n > 1);
     }

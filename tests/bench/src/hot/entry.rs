@@ -7,8 +7,8 @@ use futures_util::FutureExt as _;
 use gateway_node::{
     backends::{IdSource, MemoryBackplane, MemoryLimits},
     backplane::{
-        Audience, Backplane, Entry, Epoch, Joining, Pending, Position, Publication, PublishError, Publishing,
-        ReportLimits, WhenUnavailable,
+        Audience, Backplane, Entry, Epoch, JobLimits, Joining, Pending, Position, Publication, PublishError,
+        Publishing, ReportLimits, WhenUnavailable,
     },
     metrics::Metrics,
     registry::Registry,
@@ -50,6 +50,12 @@ pub(super) fn log(metrics: &Arc<Metrics>) -> (Registry, MemoryBackplane) {
         count_interval: Duration::from_secs(1),
         retention: Duration::from_secs(60),
         idempotency_keys: 1000,
+        jobs: JobLimits {
+            entries: 1000,
+            bytes: 1 << 20,
+            retry: Duration::from_secs(1),
+            kept: Duration::from_secs(60),
+        },
     };
     let ids = IdSource::Fixed(SessionId::from_raw(1));
     let (backplane, _) = MemoryBackplane::new(ids, Epoch::from_raw(1), limits, Arc::new(registry.clone()));
@@ -91,6 +97,7 @@ pub(super) fn publish_all() -> usize {
         application: Arc::clone(&application),
         kind,
         ticket: None,
+        worker: None,
     };
     let joined = backplane
         .join(joining)
@@ -109,6 +116,7 @@ pub(super) fn publish_all() -> usize {
             user: None,
             to_tickets: false,
             request: None,
+            job: None,
             discord: None,
             d: Arc::clone(&d),
         }],

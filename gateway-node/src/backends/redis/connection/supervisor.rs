@@ -11,7 +11,7 @@ use super::{problem::RedisProblem, reconnect_backoff, redis_connection::RedisCon
 use crate::{
     backends::redis::{
         application::RedisApplication,
-        command_calls, guilds, keys,
+        command_calls, guilds, jobs, keys,
         log::publisher::Publisher,
         membership::{Reconciler, maintenance::Maintenance},
         replies,
@@ -45,6 +45,7 @@ impl ConnectionSupervisor {
                 deliver,
                 shared.bounds,
                 shared.options.idempotency_keys,
+                shared.options.jobs,
                 shared.options.lease,
             ),
             shared,
@@ -119,6 +120,10 @@ impl ConnectionSupervisor {
             .applications
             .values()
             .map(|application| Box::pin(maintenance.tell_counts(application)));
+        let checking = shared
+            .applications
+            .values()
+            .map(|application| Box::pin(jobs::check(shared, application, connection)));
         let ending = Notify::new();
         let mut publishing = Box::pin(self.publisher.run(connection, &ending));
         let problem = tokio::select! {
@@ -138,6 +143,7 @@ impl ConnectionSupervisor {
             problem = tickets::follow(shared, connection) => problem,
             (problem, ..) = keeping => problem,
             (problem, ..) = select_all(telling) => problem,
+            (problem, ..) = select_all(checking) => problem,
         };
         if !problem.is_cut() {
             // The batch under way is still answered, so its callers need not wait for the next connection.

@@ -458,7 +458,9 @@ impl Follower {
             // The shards know which sessions belong to the user.
             Audience::Types(_) | Audience::User { .. } => return true,
             // The shards know whether the session is still there.
-            Audience::Request { .. } => return stored.owners.contains(&self.application.registration().owner),
+            Audience::Request { .. } | Audience::Job(_) => {
+                return stored.owners.contains(&self.application.registration().owner);
+            }
             Audience::One { session, .. } => session,
             Audience::Reporters {
                 sessions,

@@ -4,6 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use shared::{
     discord::{Header, Shard, Target},
+    job::{JobDelivery, JobId},
     user::UserId,
 };
 
@@ -26,11 +27,13 @@ pub struct Label<'a> {
     pub user: Option<&'a UserId>,
     /// What makes it a request.
     pub request: Option<&'a Request>,
+    /// What makes it a job.
+    pub job: Option<JobLabel>,
     /// What decides which Discord sessions receive it.
     pub header: Option<&'a Header>,
 }
 
-/// Formats a label: `<origin>[+][~<user>][?<request>][/<header>]`. The plus sign is there if sessions of a ticket receive
+/// Formats a label: `<origin>[+][~<user>][?<request>][!<job>][/<header>]`. The plus sign is there if sessions of a ticket receive
 /// the event, and the user is in hexadecimal. A request is `<receipt>,<address for the reply>,<timeout in ms>`. A header is `<guild>,<subject>,<target>,<mention>,<mention>…`, where absent values are
 /// empty. A target is `a`, `n`, `u<user>`, `s<session>` or `h<id>of<count>`.
 pub fn label(of: Label<'_>) -> String {
@@ -39,6 +42,7 @@ pub fn label(of: Label<'_>) -> String {
         to_tickets,
         user,
         request,
+        job,
         header,
     } = of;
     let mut label = format!("{origin:x}");
@@ -57,6 +61,14 @@ pub fn label(of: Label<'_>) -> String {
         } = request;
         // Writing to a string does not fail.
         let _ = write!(label, "?{receipt},{reply_to},{}", timeout.as_millis());
+    }
+    if let Some(JobLabel {
+        id,
+        numbers: [first, second],
+    }) = job
+    {
+        // Writing to a string does not fail.
+        let _ = write!(label, "!{id},{first},{second}");
     }
     let Some(header) = header else {
         return label;
@@ -78,6 +90,16 @@ pub fn label(of: Label<'_>) -> String {
     label
 }
 
+/// What the label of a job has.
+#[derive(Debug, Clone, Copy)]
+pub struct JobLabel {
+    /// The job.
+    pub id: JobId,
+    /// When it is published: the timeout of a delivery in milliseconds, and how often it is delivered at most. When it is
+    /// delivered: the number of the delivery, and that of the attempt.
+    pub numbers: [u64; 2],
+}
+
 /// What a label was read as.
 #[derive(Debug)]
 pub(super) struct ReadLabel {
@@ -85,12 +107,15 @@ pub(super) struct ReadLabel {
     pub(super) to_tickets: bool,
     pub(super) user: Option<UserId>,
     pub(super) request: Option<Request>,
+    /// The delivery of a job, and the number of the attempt.
+    pub(super) job: Option<(JobDelivery, u32)>,
     pub(super) header: Option<Header>,
 }
 
 /// Parses the label of an event of this name. Returns `None` if it is not a valid label.
 pub(super) fn read_label(name: &str, label: &str) -> Option<ReadLabel> {
     let (rest, header) = split(label, '/');
+    let (rest, job) = split(rest, '!');
     let (rest, request) = split(rest, '?');
     let (rest, user) = split(rest, '~');
     let (origin, to_tickets) = match rest.strip_suffix('+') {
@@ -111,6 +136,10 @@ pub(super) fn read_label(name: &str, label: &str) -> Option<ReadLabel> {
             Some(request) => Some(read_request(request)?),
             None => None,
         },
+        job: match job {
+            Some(job) => Some(read_job(job)?),
+            None => None,
+        },
         header: match header {
             Some(header) => Some(read_header(name, header)?),
             None => None,
@@ -123,6 +152,17 @@ fn split(text: &str, separator: char) -> (&str, Option<&str>) {
         Some((before, after)) => (before, Some(after)),
         None => (text, None),
     }
+}
+
+/// Parses the label of a delivery: `<job>,<number of the delivery>,<number of the attempt>`.
+fn read_job(text: &str) -> Option<(JobDelivery, u32)> {
+    let (job, rest) = text.split_once(',')?;
+    let (number, attempt) = rest.split_once(',')?;
+    let delivery = JobDelivery {
+        job: job.parse().ok()?,
+        number: number.parse().ok()?,
+    };
+    Some((delivery, attempt.parse().ok()?))
 }
 
 fn read_request(text: &str) -> Option<Request> {

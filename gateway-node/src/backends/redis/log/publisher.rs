@@ -27,7 +27,9 @@ use crate::{
         },
         scripts::Script,
     },
-    backplane::{Deliver, Entry, Idempotency, Pending, Position, Publication, PublishError, WhenUnavailable},
+    backplane::{
+        Deliver, Entry, Idempotency, JobLimits, Pending, Position, Publication, PublishError, WhenUnavailable,
+    },
 };
 
 /// The maximum number of publications in one batch. The server remembers the outcome of a node's last 1024.
@@ -217,6 +219,7 @@ pub(in crate::backends::redis) struct Publisher {
     bounds: LogBounds,
     /// The maximum number of idempotency keys remembered for an application.
     idempotency_keys: usize,
+    jobs: JobLimits,
     /// How long a lease lasts.
     lease: Duration,
     /// The publications sent but not yet answered, in order.
@@ -229,6 +232,7 @@ impl Publisher {
         deliver: Arc<dyn Deliver>,
         bounds: LogBounds,
         idempotency_keys: usize,
+        jobs: JobLimits,
         lease: Duration,
     ) -> Self {
         Self {
@@ -236,6 +240,7 @@ impl Publisher {
             deliver,
             bounds,
             idempotency_keys,
+            jobs,
             lease,
             unanswered: VecDeque::new(),
         }
@@ -342,7 +347,10 @@ impl Publisher {
         };
         // Right after an outage every lease has expired, and live nodes have not renewed theirs yet.
         let may_judge = connection.since().elapsed() > self.lease;
-        call.arg(self.idempotency_keys).arg(u8::from(may_judge));
+        call.arg(self.idempotency_keys)
+            .arg(u8::from(may_judge))
+            .arg(self.jobs.entries)
+            .arg(self.jobs.bytes);
         for (origin, event) in (item.origin..).zip(&item.events) {
             wire::add_event(&mut call, event, origin);
         }
@@ -405,6 +413,9 @@ impl Publisher {
             (Some("no_receiver"), Some(index)) => Err(PublishError::NoReceiver {
                 index: usize::try_from(index).unwrap_or(0),
             }),
+            (Some("too_many_jobs"), Some(index)) => Err(PublishError::TooManyJobs {
+                index: usize::try_from(index).unwrap_or(0),
+            }),
             (Some("key_reused"), _) => Err(PublishError::KeyReused),
             (Some("too_many_keys"), Some(ms)) => Err(PublishError::TooManyKeys {
                 retry_after: Duration::from_millis(ms),
@@ -414,12 +425,16 @@ impl Publisher {
                 let (Some(epoch), Some(first)) = (epoch, number(2)) else {
                     return Err(connection.nonsense("a publication without a position"));
                 };
-                let positions: Vec<_> = (first..)
-                    .take(item.events.len())
-                    .map(|offset| Position { offset, epoch })
-                    .collect();
-                if let Some(last) = positions.last() {
-                    item.application.note_entry(*last);
+                // A job has no place in the log.
+                let mut offset = first;
+                let mut positions = Vec::with_capacity(item.events.len());
+                for event in &item.events {
+                    positions.push(Position { offset, epoch });
+                    offset += u64::from(event.job.is_none());
+                }
+                if offset > first {
+                    let offset = offset - 1;
+                    item.application.note_entry(Position { offset, epoch });
                 }
                 for event in item
                     .events

@@ -11,7 +11,7 @@
 //! the user who sent it, and its [`Header`] if Discord sessions receive it.
 //!
 //! The audience is `a` (all), `s` (sessions that reported a guild), `u` (sessions of a user), `o` (one), `r` (one, which
-//! replies) or `c` (counts).
+//! replies), `j` (one, which gets a job) or `c` (counts).
 //! Types are a bit mask. The receivers of `u` are the user ([`user_key`]).
 //! Receivers are `<session>@<owner>` for one session (`0@-` if the event waits for one), and
 //! `<session>,…@<owner>,…@<guild>` for the reporters of a guild, of which there may be none. Sessions that watch the guild
@@ -28,10 +28,13 @@ use shared::{
     v1::payload::GuildCount,
 };
 
-pub use super::label::{Label, Origin, label};
+pub use super::label::{JobLabel, Label, Origin, label};
 pub(in crate::backends::redis) use super::label::{NONE, user_key};
 use super::label::{ReadLabel, read_label, user_of};
-use crate::backplane::{Audience, Entry, Epoch, Position, Publication, RequestTarget};
+use crate::{
+    backends::redis::scripts::millis,
+    backplane::{Audience, DeliveredJob, Entry, Epoch, Position, Publication, RequestTarget},
+};
 
 /// A parsed entry.
 #[derive(Debug)]
@@ -83,6 +86,10 @@ pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication,
         to_tickets: event.to_tickets,
         user: event.user.as_ref(),
         request: event.request.as_deref(),
+        job: event.job.as_deref().map(|job| JobLabel {
+            id: job.id,
+            numbers: [millis(job.ack_timeout), job.attempts.into()],
+        }),
         header: event.discord.as_deref(),
     };
     call.arg(label(label_of));
@@ -152,6 +159,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
         to_tickets,
         user,
         request,
+        job,
         header,
     } = read_label(name, label).ok_or(NoEntry)?;
     let mut owners = Owners::default();
@@ -178,6 +186,16 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
                 session: session(chosen)?,
                 of: types,
             }
+        }
+        "j" => {
+            let (chosen, node) = receivers.split_once('@').ok_or(NoEntry)?;
+            owners = Owners(node.to_owned());
+            let (delivery, attempt) = job.ok_or(NoEntry)?;
+            Audience::Job(Box::new(DeliveredJob {
+                session: session(chosen)?,
+                delivery,
+                attempt,
+            }))
         }
         "r" => {
             let (chosen, node) = receivers.split_once('@').ok_or(NoEntry)?;
@@ -413,6 +431,7 @@ mod tests {
                 user: None,
                 to_tickets: false,
                 request: None,
+                job: None,
                 discord: Some(Arc::new(Header::of(name, d, target, None))),
                 d: d.into(),
             })

@@ -9,7 +9,7 @@ use super::{
     op::{CHUNK, MembershipOp},
     sending::SendingReport,
 };
-use crate::backplane::{JoiningTicket, Position, report_rates::ReportRates};
+use crate::backplane::{JoiningTicket, Position, Worker, report_rates::ReportRates};
 
 /// How many guilds the first call of a leave removes: it must be cheap, since it has to come soon.
 const FIRST_LEAVE: usize = 1;
@@ -18,6 +18,7 @@ const FIRST_LEAVE: usize = 1;
 pub(in crate::backends::redis) struct Member {
     pub(in crate::backends::redis) kind: ClientType,
     pub(in crate::backends::redis) ticket: Option<JoiningTicket>,
+    pub(in crate::backends::redis) worker: Option<Worker>,
     /// Its latest report. A newer report replaces it, whether or not it was sent.
     pub(in crate::backends::redis) desired: Option<Desired>,
     pub(in crate::backends::redis) stored: StoredReport,
@@ -76,6 +77,7 @@ impl Member {
         Self {
             kind,
             ticket: None,
+            worker: None,
             desired: None,
             stored: StoredReport::Report(None),
             sending: None,
@@ -127,7 +129,12 @@ impl Member {
                 return NextOp::MembershipOp(MembershipOp::Leave(id, budget));
             }
             (_, Actual::Gone) => {
-                return NextOp::MembershipOp(MembershipOp::JoinAgain(id, self.kind, self.ticket.clone()));
+                return NextOp::MembershipOp(MembershipOp::JoinAgain(
+                    id,
+                    self.kind,
+                    self.ticket.clone(),
+                    self.worker.clone(),
+                ));
             }
             (Actual::Receiver, Actual::Member) => return NextOp::MembershipOp(MembershipOp::Enter(id)),
             _ => {}

@@ -372,6 +372,7 @@ pub(super) fn begin_join(state: &mut MembersState, id: SessionId, join: JoinStat
     }
     let member = Member {
         ticket: join.joining.ticket.clone(),
+        worker: join.joining.worker.clone(),
         ..Member::new(join.joining.kind)
     };
     state.sessions.insert(id, member);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shared::{client_type::ClientType, guild::GuildId, session_id::SessionId, v1::Report};
 use tokio::sync::oneshot;
 
-use crate::backplane::{JoinError, Joined, Joining, JoiningTicket};
+use crate::backplane::{JoinError, Joined, Joining, JoiningTicket, Worker};
 
 /// The maximum number of guilds that one call adds or removes. Such a call blocks the server for about 0.2 ms, so a
 /// concurrent publication waits for no longer than that.
@@ -14,7 +14,7 @@ pub(in crate::backends::redis) const CHUNK: usize = 64;
 /// An operation. Each session has at most one in flight.
 pub(in crate::backends::redis) enum MembershipOp {
     Join(SessionId, JoinState),
-    JoinAgain(SessionId, ClientType, Option<JoiningTicket>),
+    JoinAgain(SessionId, ClientType, Option<JoiningTicket>, Option<Worker>),
     Enter(SessionId),
     /// Ends a membership, and removes at most this many of its guilds per call.
     Leave(SessionId, usize),

@@ -14,7 +14,7 @@ use crate::{
         },
         scripts::Script,
     },
-    backplane::JoiningTicket,
+    backplane::{JoiningTicket, Worker},
 };
 
 impl MembershipOp {
@@ -32,12 +32,14 @@ impl MembershipOp {
                 let mut call = call_log(Script::Join);
                 call.arg(id.get()).arg(joining.kind as u8).arg(0);
                 add_ticket(&mut call, joining.ticket.as_ref());
+                add_worker(&mut call, joining.worker.as_ref());
                 call
             }
-            Self::JoinAgain(id, kind, ticket) => {
+            Self::JoinAgain(id, kind, ticket, worker) => {
                 let mut call = call_log(Script::Join);
                 call.arg(id.get()).arg(*kind as u8).arg(1);
                 add_ticket(&mut call, ticket.as_ref());
+                add_worker(&mut call, worker.as_ref());
                 call
             }
             Self::Enter(id) => {
@@ -105,4 +107,12 @@ fn add_ticket(call: &mut Cmd, ticket: Option<&JoiningTicket>) {
     let user = ticket.and_then(|ticket| ticket.user.as_ref());
     call.arg(u8::from(ticket.is_some()))
         .arg(user.map_or_else(|| NONE.to_owned(), wire::user_key));
+}
+
+/// Adds how many jobs a session takes at once, and the id of its key.
+fn add_worker(call: &mut Cmd, worker: Option<&Worker>) {
+    match worker {
+        Some(Worker { places, key }) => call.arg(*places).arg(&**key),
+        None => call.arg(NONE).arg(NONE),
+    };
 }

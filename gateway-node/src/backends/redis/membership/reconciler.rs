@@ -172,7 +172,10 @@ impl Reconciler<'_> {
                 if fields.word(0) == "more" {
                     state.advance(*id, |_| {});
                 } else {
-                    state.sessions.remove(id);
+                    let member = state.sessions.remove(id);
+                    if member.is_some_and(|member| member.worker.is_some()) {
+                        self.application.jobs_changed.notify_one();
+                    }
                     if state.sessions.is_empty() {
                         // Entries addressed to the last sessions may arrive after this node has stopped reading the
                         // log.

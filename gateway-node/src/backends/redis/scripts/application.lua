@@ -4,7 +4,7 @@
 --
 -- log                  stream, one entry `<offset>-0` with the field `e`: a head line, the event's name, its data
 -- log:head             hash: run, epoch, lives (number of epochs), top, the open segment, trimmed, dirty, told, totals,
---                      turn, requests (how many were given to a session), identity; unheard: the number of entries
+--                      turn, requests (how many were given to a session), identity, jobs and jobs_bytes; unheard: the number of entries
 --                      that waited for a receiver until they were trimmed; expelled_in: the epoch that began because another program had added entries, and
 --                      expelled_at: when, in ms; lost_in: the epoch that began when a loss last became known
 -- log:segments         list, oldest first: `<last offset> <bytes> <ms>` of each closed segment, for trimming
@@ -37,6 +37,18 @@
 -- sums                 hash: the sums of the values, each in two halves
 -- staging              sorted set: sessions whose report is partly added or removed, by the ms at which they stop
 --                      counting as such
+-- workers              hash: `<places> <key>` of each session that takes jobs
+-- workers:<kind>       sorted set: the ready workers of a kind that have free places, by the turn in which they were
+--                      chosen last
+-- held:<session>       set: the jobs that a worker has
+-- job:<id>             hash: a job. name, d, mask, author, user (as in a label), timeout (ms), most (attempts at most),
+--                      attempts, number (of the last delivery), at (ms), bytes, state (`waiting`, `delivered` or
+--                      `undeliverable`), session (that had it last); `k:<key>` for each key of a worker that had it
+-- jobs:waiting:<mask>  sorted set: the jobs that wait, by the ms from which they can be delivered
+-- jobs:masks           set: the masks of those
+-- jobs:delivered       sorted set: the jobs that a worker has, by the ms of the deadline
+-- jobs:undeliverable   sorted set: the jobs whose attempts are used up, by the ms since when they are
+-- jobs:news            list: `<id> <name>` of jobs that have become undeliverable, until a node has logged it
 -- producer:<owner>:<fence>  hash: the results of the latest publications
 -- request:<key>        string: the result of a request with an idempotency key
 -- requests             sorted set: the idempotency keys by the ms at which they expire, to count them
@@ -360,6 +372,151 @@ local function unpark(owner)
       redis.call('ZADD', key('turn:' .. kind), 'XX', redis.call('HINCRBY', key('log:head'), 'turn', 1), session)
     end
   end
+end
+
+-- ---- jobs ------------------------------------------------------------------------------------------------------
+
+-- Gives a worker a turn if it has a free place and no turn yet.
+local function offer_places(session, kind)
+  local worker = redis.call('HGET', key('workers'), session)
+  if not worker then return end
+  local places = tonumber(string.match(worker, '^(%d+)'))
+  if redis.call('SCARD', key('held:' .. session)) < places then
+    if not redis.call('ZSCORE', key('workers:' .. kind), session) then
+      redis.call('ZADD', key('workers:' .. kind), redis.call('HINCRBY', key('log:head'), 'turn', 1), session)
+    end
+  end
+end
+
+-- Takes a job from the worker that has it, which then has a free place.
+local function free_place(id, session)
+  if not session or redis.call('SREM', key('held:' .. session), id) == 0 then return end
+  local kind = kind_and_owner(session)
+  if kind then offer_places(session, kind) end
+end
+
+local function let_wait(id, mask, from)
+  redis.call('HSET', key('job:' .. id), 'state', 'waiting')
+  redis.call('ZADD', key('jobs:waiting:' .. mask), int(from), id)
+  redis.call('SADD', key('jobs:masks'), mask)
+end
+
+-- Makes a job wait until `from` that a worker had, or undeliverable if its attempts are used up.
+local function take_back(id, from, now)
+  local job = redis.call('HMGET', key('job:' .. id), 'attempts', 'most', 'mask', 'name')
+  redis.call('ZREM', key('jobs:delivered'), id)
+  if not job[1] then return end
+  if tonumber(job[1]) < tonumber(job[2]) then return let_wait(id, job[3], from) end
+  redis.call('HSET', key('job:' .. id), 'state', 'undeliverable')
+  redis.call('ZADD', key('jobs:undeliverable'), int(now), id)
+  redis.call('RPUSH', key('jobs:news'), id .. ' ' .. job[4])
+end
+
+-- Removes a job, whatever its state. Returns false if there is none with this id.
+local function remove_job(id)
+  local job = redis.call('HMGET', key('job:' .. id), 'mask', 'bytes', 'session', 'state')
+  if not job[1] then return false end
+  redis.call('ZREM', key('jobs:waiting:' .. job[1]), id)
+  redis.call('ZREM', key('jobs:delivered'), id)
+  redis.call('ZREM', key('jobs:undeliverable'), id)
+  redis.call('DEL', key('job:' .. id))
+  redis.call('HINCRBY', key('log:head'), 'jobs', -1)
+  redis.call('HINCRBY', key('log:head'), 'jobs_bytes', -tonumber(job[2]))
+  if job[4] == 'delivered' then free_place(id, job[3]) end
+  return true
+end
+
+-- The maximum number of workers that one choice looks at.
+local MOST_WORKERS = 64
+
+-- Chooses the next worker of these kinds in turn: not the one that had the job last, if there is another. Workers of
+-- nodes whose lease has expired lose their turn.
+local function choose_worker(mask, author, last, now)
+  local candidates = {}
+  for kind = 0, 7 do
+    if is_in(mask, kind) then
+      local found = redis.call('ZRANGE', key('workers:' .. kind), 0, MOST_WORKERS - 1, 'WITHSCORES')
+      for place = 1, #found, 2 do
+        candidates[#candidates + 1] = { session = found[place], turn = tonumber(found[place + 1]), kind = kind }
+      end
+    end
+  end
+  table.sort(candidates, function(one, other) return one.turn < other.turn end)
+  local only = nil
+  for _, candidate in ipairs(candidates) do
+    local kind, owner = kind_and_owner(candidate.session)
+    candidate.owner = owner
+    if not kind then
+      redis.call('ZREM', key('workers:' .. candidate.kind), candidate.session)
+    elseif not is_alive(owner, now) then
+      local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
+      redis.call('ZADD', key('workers:' .. candidate.kind), turn, candidate.session)
+    elseif candidate.session ~= author then
+      if candidate.session ~= last then return candidate end
+      only = only or candidate
+    end
+  end
+  return only
+end
+
+-- Gives a job to a worker: the delivery is an entry of the log.
+local function give_job(log, id, job, worker, now)
+  local name, d, mask, user, timeout = job[1], job[2], job[3], job[5], tonumber(job[7])
+  local record, session = key('job:' .. id), worker.session
+  local places, owner_key = string.match(redis.call('HGET', key('workers'), session) or '1 ', '^(%d+) (.*)$')
+  local attempt = redis.call('HINCRBY', record, 'attempts', 1)
+  local number = redis.call('HINCRBY', record, 'number', 1)
+  redis.call('HSET', record, 'state', 'delivered', 'session', session, 'k:' .. owner_key, 1)
+  redis.call('ZADD', key('jobs:delivered'), int(now + timeout), id)
+  redis.call('ZREM', key('jobs:waiting:' .. mask), id)
+  redis.call('SADD', key('held:' .. session), id)
+  if redis.call('SCARD', key('held:' .. session)) >= tonumber(places) then
+    redis.call('ZREM', key('workers:' .. worker.kind), session)
+  else
+    local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
+    redis.call('ZADD', key('workers:' .. worker.kind), turn, session)
+  end
+  local label = '-' .. user .. '!' .. id .. ',' .. int(number) .. ',' .. int(attempt)
+  append(log, table.concat({ 'j', mask, '-', session .. '@' .. worker.owner, label }, ' '), name, d, now)
+end
+
+-- Gives jobs that wait to workers with free places, at most `budget`. Returns whether there may be more.
+local function assign_jobs(log, now, budget)
+  for _, mask in ipairs(redis.call('SMEMBERS', key('jobs:masks'))) do
+    local waiting = key('jobs:waiting:' .. mask)
+    while true do
+      if budget == 0 then return true end
+      local id = redis.call('ZRANGEBYSCORE', waiting, '-inf', int(now), 'LIMIT', 0, 1)[1]
+      if not id then
+        if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', key('jobs:masks'), mask) end
+        break
+      end
+      budget = budget - 1
+      local job = redis.call('HMGET', key('job:' .. id), 'name', 'd', 'mask', 'author', 'user', 'session', 'timeout')
+      if not job[1] then
+        redis.call('ZREM', waiting, id)
+      else
+        local worker = choose_worker(tonumber(mask), job[4], job[6], now)
+        if not worker then break end
+        give_job(log, id, job, worker, now)
+      end
+    end
+  end
+  return false
+end
+
+-- The maximum number of jobs that one call takes back from a worker that has ended.
+local MOST_TAKEN_BACK = 64
+
+-- Takes back the jobs of a worker that has ended. Returns whether it is done.
+local function take_back_all(session, kind, now)
+  if redis.call('HDEL', key('workers'), session) == 1 then redis.call('ZREM', key('workers:' .. kind), session) end
+  local held = redis.call('SPOP', key('held:' .. session), MOST_TAKEN_BACK)
+  for _, id in ipairs(held) do
+    -- A worker may have it by now whose session has the place of this one in a set that was lost.
+    if redis.call('HGET', key('job:' .. id), 'session') == session then take_back(id, now, now) end
+  end
+  return #held < MOST_TAKEN_BACK
 end
 
 -- ---- addressed entries -------------------------------------------------------------------------------------------
@@ -745,6 +902,7 @@ local function forget(session, budget, now)
   local kind, owner = kind_and_owner(session)
   if not kind then return true end
   redis.call('ZREM', key('turn:' .. kind), session)
+  if not take_back_all(session, kind, now) then return false end
   local guilds = redis.call('SPOP', key('report:' .. session), budget)
   if kind ~= BOT then
     for _, guild in ipairs(guilds) do unwatch(guild, kind, owner) end

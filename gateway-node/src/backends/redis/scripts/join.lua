@@ -1,8 +1,8 @@
 -- Makes a session a member, or again a member of this owner.
 --
 -- ARGV  run, proposed epoch, owner, fence, session, kind, again (1 if it was a member before), ticket (1 if
---       it has one), user (as in a label of
---       publish.lua's deliveries, `-` if its ticket names none)
+--       it has one), user (as in a label of publish.lua's deliveries, `-` if its ticket names none), places (how many
+--       jobs it takes at once, `-` if it is no worker), the id of its key
 --
 -- Returns { 'ok', epoch, top, counts }; or { 'taken' } if another session has the id; or { 'later' } if this one is
 -- still being removed under its node's previous name; or { 'fenced' }.
@@ -24,6 +24,7 @@ if not known then
   if ARGV[8] == '1' then watch('tickets', session, kind, owner) end
   if ARGV[9] ~= '-' then watch(ARGV[9], session, kind, owner) end
 end
+if ARGV[10] ~= '-' then redis.call('HSET', key('workers'), session, ARGV[10] .. ' ' .. ARGV[11]) end
 -- The counts broadcast last, not the current ones: if the current ones change back before the next broadcast, nothing
 -- is broadcast.
 return { 'ok', log.epoch, int(log.top), redis.call('HGET', key('log:head'), 'told') or (totals(now_ms())) }

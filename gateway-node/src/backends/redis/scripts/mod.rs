@@ -38,13 +38,17 @@ pub(super) enum Script {
     TicketIssue,
     TicketTake,
     TicketRevoke,
+    Jobs,
+    JobSettle,
+    JobList,
+    JobChange,
 }
 
 /// The functions shared by the scripts of an application.
 const APPLICATION: &str = include_str!("application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 31] = [
+    pub(super) const ALL: [Self; 35] = [
         Self::Publish,
         Self::Register,
         Self::Renew,
@@ -76,6 +80,10 @@ impl Script {
         Self::TicketIssue,
         Self::TicketTake,
         Self::TicketRevoke,
+        Self::Jobs,
+        Self::JobSettle,
+        Self::JobList,
+        Self::JobChange,
     ];
 
     fn text(self) -> String {
@@ -110,6 +118,10 @@ impl Script {
             Self::TicketIssue => include_str!("ticket_issue.lua"),
             Self::TicketTake => include_str!("ticket_take.lua"),
             Self::TicketRevoke => include_str!("ticket_revoke.lua"),
+            Self::Jobs => include_str!("jobs.lua"),
+            Self::JobSettle => include_str!("job_settle.lua"),
+            Self::JobList => include_str!("job_list.lua"),
+            Self::JobChange => include_str!("job_change.lua"),
             Self::Lease => return include_str!("lease.lua").to_owned(),
         };
         [APPLICATION, own].join("\n")

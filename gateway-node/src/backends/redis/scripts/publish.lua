@@ -1,13 +1,14 @@
 -- Appends all of the events or none, and publishes them to the nodes.
 --
 -- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest, most requests,
---       whether the caller may judge by leases (1 or 0),
+--       whether the caller may judge by leases (1 or 0), most jobs, most bytes of jobs,
 --       then for each event: delivery (`all`, `any`, a guild, or `u<hex>` for a user), whether it requires a live receiver (1 or 0), mask,
 --       author, label, change of a guild, name, d
---       request and author are `-` if there is none; the label of a request to reply to has a `?`; n counts the publications under this fence from 1
+--       request and author are `-` if there is none; the label of a request to reply to has a `?`,
+--       and that of a job a `!`; n counts the publications under this fence from 1
 --
 -- Returns { 'ok', epoch, first offset, number of undeliverable events } or { 'no_receiver', index } or { 'key_reused' }
--- or { 'too_many_keys', ms until the oldest expires }: the publication is final, and the same n always returns the same
+-- or { 'too_many_keys', ms until the oldest expires } or { 'too_many_jobs', index }: the publication is final, and the same n always returns the same
 -- result. Or returns { 'fenced' } or { 'gap', last n }: the publication was not processed.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -15,6 +16,7 @@ local n = tonumber(ARGV[5])
 local bounds = { entries = tonumber(ARGV[6]), age = tonumber(ARGV[7]), bytes = tonumber(ARGV[8]) }
 local request, digest, most_requests = ARGV[9], ARGV[10], tonumber(ARGV[11])
 local may_judge = ARGV[12] == '1'
+local most_jobs, most_job_bytes = tonumber(ARGV[13]), tonumber(ARGV[14])
 
 if not is_current(owner, fence) then return { 'fenced' } end
 
@@ -121,7 +123,8 @@ end
 
 -- All receivers are chosen first, so that nothing is appended if one event has none.
 local events = {}
-for place = 13, #ARGV, 8 do
+local jobs, job_bytes = nil, nil
+for place = 15, #ARGV, 8 do
   local event = {
     delivery = ARGV[place],
     is_receiver_required = ARGV[place + 1] == '1',
@@ -135,7 +138,18 @@ for place = 13, #ARGV, 8 do
   -- Only sessions of live nodes count: the others may be gone. But until the caller may judge, an expired lease says
   -- nothing. An event for a session that is gone is given to another one when its node is reaped.
   local has_receiver = true
-  if string.find(event.label, '?', 1, true) then
+  if string.find(event.label, '!', 1, true) then
+    event.id, event.timeout, event.most = string.match(event.label, '!(%x+),(%d+),(%d+)')
+    if redis.call('EXISTS', key('job:' .. event.id)) == 0 then
+      if not jobs then
+        local head = redis.call('HMGET', key('log:head'), 'jobs', 'jobs_bytes')
+        jobs, job_bytes = tonumber(head[1] or 0), tonumber(head[2] or 0)
+      end
+      event.bytes = #event.name + #event.d + 200
+      jobs, job_bytes = jobs + 1, job_bytes + event.bytes
+      if jobs > most_jobs or job_bytes > most_job_bytes then return answer('too_many_jobs', int(#events)) end
+    end
+  elseif string.find(event.label, '?', 1, true) then
     event.one = choose_for_request(event)
     has_receiver = event.one ~= nil
   elseif event.delivery == 'any' then
@@ -170,7 +184,17 @@ local unheard = 0
 for _, event in ipairs(events) do
   -- Before the append, so that the log has no change that the guild does not have.
   change_guild(event.change, event.name, event.d)
-  if event.one then
+  if event.id then
+    -- One that is there already was published before, by a call whose result was lost.
+    if event.bytes then
+      redis.call('HINCRBY', key('log:head'), 'jobs', 1)
+      redis.call('HINCRBY', key('log:head'), 'jobs_bytes', event.bytes)
+      redis.call('HSET', key('job:' .. event.id), 'name', event.name, 'd', event.d, 'mask', event.mask, 'author',
+        event.author, 'user', string.match(event.label, '~%x+') or '', 'timeout', event.timeout, 'most', event.most,
+        'attempts', 0, 'at', int(now), 'bytes', event.bytes)
+      let_wait(event.id, event.mask, now)
+    end
+  elseif event.one then
     append(log, table.concat({ 'r', event.mask, event.author, event.one, event.label }, ' '), event.name, event.d, now)
   elseif event.receiver then
     append_for_one(log, event, event.receiver, event.owner, now)
@@ -195,6 +219,7 @@ for _, event in ipairs(events) do
     if there == 0 then unheard = unheard + 1 end
   end
 end
+if jobs then assign_jobs(log, now, 64) end
 trim(log, bounds, now)
 close_log(log)
 if request ~= '-' then

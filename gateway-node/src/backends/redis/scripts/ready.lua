@@ -18,4 +18,14 @@ if is_anything_waiting() then
   if not left then return { 'more' } end
 end
 enter(session, kind)
+if redis.call('HEXISTS', key('workers'), session) == 1 then
+  -- If the server has lost data, the worker may not have these any more.
+  for _, id in ipairs(redis.call('SMEMBERS', key('held:' .. session))) do
+    if redis.call('HGET', key('job:' .. id), 'session') ~= session then redis.call('SREM', key('held:' .. session), id) end
+  end
+  offer_places(session, kind)
+  local log, now = open_log(run, proposed), now_ms()
+  assign_jobs(log, now, 64)
+  close_log(log)
+end
 return { 'ok' }

@@ -76,6 +76,7 @@ impl DiscordTestNode {
                 waiting_bytes: 1 << 20,
                 retention: Duration::from_secs(60),
                 idempotency_keys: 1000,
+                jobs: crate::backplane::JobLimits::for_tests(),
             };
             let deliver = Arc::new(registry.clone());
             let ids = IdSource::from_clock(1_800_000_000_000).unwrap();
@@ -232,6 +233,7 @@ impl DiscordTestNode {
             user: None,
             to_tickets: false,
             request: None,
+            job: None,
             discord: Some(Arc::new(Header::of(name, &d, target, None))),
             d: d.into(),
         };

@@ -116,6 +116,8 @@ impl RedisBaseline {
             "-",
             "1",
             "1",
+            "1",
+            "1",
         ];
         let event = ["all", "0", "1", AUTHOR, &origin, "-", "announce", &d];
         let mut words = head.to_vec();
