@@ -321,6 +321,25 @@ async fn jobs_are_bounded_and_a_repetition_is_the_same_job() {
 }
 
 #[tokio::test]
+async fn a_worker_gets_the_jobs_of_others_behind_its_own() {
+    let backplanes = Backplanes::start().await;
+    for [near, far] in backplanes.all() {
+        let mut worker = worker(near, "service", 5).await;
+        let own = json!({ "op": 1, "t": "render", "n": "own", "d": { "n": 1 } });
+        worker.send(&own).await;
+        while worker.next().await["n"] != "own" {}
+        publish(far, "render", 2).await;
+        let (receipt, _, n) = job(&mut worker).await;
+        assert_eq!(n, 2);
+        ack(&mut worker, &receipt).await;
+        let mut other = self::worker(far, "bot", 1).await;
+        let (receipt, _, n) = job(&mut other).await;
+        assert_eq!(n, 1);
+        ack(&mut other, &receipt).await;
+    }
+}
+
+#[tokio::test]
 async fn an_administrator_lists_removes_and_retries_jobs() {
     let backplanes = Backplanes::start().await;
     for [near, far] in backplanes.all() {

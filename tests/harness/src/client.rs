@@ -288,7 +288,7 @@ impl V1Client {
         payload["d"].take()
     }
 
-    /// Accepts requests, which have receipts.
+    /// Accepts requests and jobs, which have receipts.
     pub const fn expect_requests(&mut self) {
         self.asked.receipt = true;
     }
@@ -360,7 +360,8 @@ impl AskedFields {
 }
 
 /// Parses a payload and asserts that it has an opcode, no unknown field, and no field that is `null`. It may have a nonce
-/// or a position only if the client has asked for one, and a receipt only if it expects requests.
+/// or a position only if the client has asked for one, and a receipt or an attempt only if it expects
+/// requests or jobs.
 fn well_formed(text: &str, asked: AskedFields) -> Value {
     let payload: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let fields = payload.as_object().unwrap_or_else(|| panic!("not an object: {text}"));
@@ -370,7 +371,7 @@ fn well_formed(text: &str, asked: AskedFields) -> Value {
             "op" | "d" | "e" | "t" | "m" => true,
             "n" => asked.nonce,
             "p" => asked.position,
-            "r" => asked.receipt,
+            "r" | "a" => asked.receipt,
             _ => false,
         };
         assert!(is_known, "{name} in {text}");

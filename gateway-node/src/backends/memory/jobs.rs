@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use shared::{
     client_type::{ClientType, ClientTypes},
     job::{JobDelivery, JobId},
@@ -26,8 +26,8 @@ pub(super) struct JobTable {
     jobs: FxHashMap<JobId, JobEntry>,
     /// The bytes of all jobs.
     bytes: usize,
-    /// The jobs that wait, by the time from which they can be delivered, and their number.
-    waiting: BTreeSet<(Instant, u64, JobId)>,
+    /// The jobs that wait, by the types that may receive them.
+    waiting: BTreeMap<u8, WaitingJobs>,
     /// The jobs that a worker has, by their deadline.
     delivered: BTreeSet<(Instant, JobId)>,
     /// The undeliverable jobs, by the time at which they are forgotten.
@@ -38,6 +38,12 @@ pub(super) struct JobTable {
     last_turn: u64,
     last_number: u64,
 }
+
+/// Jobs that wait, by the time from which they can be delivered, and their number.
+type WaitingJobs = BTreeSet<(Instant, u64, JobId)>;
+
+/// How many jobs are passed over that the only free worker has published itself.
+const MOST_PASSED_OVER: usize = 16;
 
 /// One job.
 #[derive(Debug)]
@@ -58,8 +64,8 @@ struct JobEntry {
     phase: JobPhase,
     /// The worker that had it last.
     last: Option<SessionId>,
-    /// The keys of the workers that were given it.
-    keys: FxHashSet<Arc<str>>,
+    /// The key of the worker that was given it, by the number of the delivery.
+    keys: FxHashMap<u32, Arc<str>>,
 }
 
 /// Where a job is.
@@ -78,6 +84,13 @@ struct WorkerState {
     held: BTreeSet<JobId>,
     /// Its key in the turns, if it is there.
     turn: Option<u64>,
+}
+
+/// No worker with a free place can have a job.
+#[derive(Debug, Clone, Copy)]
+struct NoWorker {
+    /// Whether the session that published it could, if it were another one.
+    is_author_there: bool,
 }
 
 /// The receipt is unknown, of another key, or done with.
@@ -102,6 +115,11 @@ impl JobEntry {
 }
 
 impl JobTable {
+    /// Whether there are no jobs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
     /// Returns the index of the first job that does not fit, if there is one. A job that is there already fits.
     pub(super) fn first_beyond(&self, events: &[Publication], limits: JobLimits) -> Option<usize> {
         let (mut count, mut bytes) = (self.jobs.len(), self.bytes);
@@ -125,7 +143,7 @@ impl JobTable {
         if self.jobs.contains_key(&job.id) {
             return;
         }
-        let phase = self.wait(job.id, now);
+        let phase = self.wait(job.id, event.receivers, now);
         let entry = JobEntry {
             name: event.name,
             d: event.d,
@@ -139,16 +157,19 @@ impl JobTable {
             at: clock::unix_ms(),
             phase,
             last: None,
-            keys: FxHashSet::default(),
+            keys: FxHashMap::default(),
         };
         self.bytes += entry.bytes();
         self.jobs.insert(job.id, entry);
     }
 
-    fn wait(&mut self, id: JobId, from: Instant) -> JobPhase {
+    fn wait(&mut self, id: JobId, receivers: ClientTypes, from: Instant) -> JobPhase {
         self.last_number += 1;
         let number = self.last_number;
-        self.waiting.insert((from, number, id));
+        self.waiting
+            .entry(receivers.bits())
+            .or_default()
+            .insert((from, number, id));
         JobPhase::Waiting { from, number }
     }
 
@@ -211,7 +232,7 @@ impl JobTable {
         let JobPhase::Delivered { until, .. } = entry.phase else {
             return None;
         };
-        let is_over = entry.attempts >= entry.most;
+        let (is_over, receivers) = (entry.attempts >= entry.most, entry.receivers);
         let name = Arc::clone(&entry.name);
         self.delivered.remove(&(until, id));
         let phase = if is_over {
@@ -219,7 +240,7 @@ impl JobTable {
             self.undeliverable.insert((until, id));
             JobPhase::Undeliverable { until }
         } else {
-            self.wait(id, from)
+            self.wait(id, receivers, from)
         };
         if let Some(entry) = self.jobs.get_mut(&id) {
             entry.phase = phase;
@@ -237,7 +258,7 @@ impl JobTable {
         now: Instant,
     ) -> Result<Option<(JobId, Arc<str>)>, ReceiptOver> {
         let entry = self.jobs.get(&delivery.job).ok_or(ReceiptOver)?;
-        if !entry.keys.contains(key) || delivery.number > entry.deliveries {
+        if entry.keys.get(&delivery.number) != Some(key) {
             return Err(ReceiptOver);
         }
         match (settlement, entry.phase) {
@@ -261,15 +282,29 @@ impl JobTable {
             return false;
         };
         self.bytes -= entry.bytes();
-        match entry.phase {
-            JobPhase::Waiting { from, number } => drop(self.waiting.remove(&(from, number, id))),
+        self.leave_phase(id, entry.receivers, entry.phase);
+        true
+    }
+
+    /// Removes a job from where it is.
+    fn leave_phase(&mut self, id: JobId, receivers: ClientTypes, phase: JobPhase) {
+        match phase {
+            JobPhase::Waiting { from, number } => self.stop_waiting(receivers, &(from, number, id)),
             JobPhase::Delivered { until, to } => {
                 self.delivered.remove(&(until, id));
                 self.release(id, to);
             }
             JobPhase::Undeliverable { until } => drop(self.undeliverable.remove(&(until, id))),
         }
-        true
+    }
+
+    fn stop_waiting(&mut self, receivers: ClientTypes, job: &(Instant, u64, JobId)) {
+        if let Some(waiting) = self.waiting.get_mut(&receivers.bits()) {
+            waiting.remove(job);
+            if waiting.is_empty() {
+                self.waiting.remove(&receivers.bits());
+            }
+        }
     }
 
     /// Makes a job wait for a worker, with all of its attempts. Returns `false` if there is none with this id.
@@ -277,15 +312,9 @@ impl JobTable {
         let Some(entry) = self.jobs.get(&id) else {
             return false;
         };
-        match entry.phase {
-            JobPhase::Waiting { from, number } => drop(self.waiting.remove(&(from, number, id))),
-            JobPhase::Delivered { until, to } => {
-                self.delivered.remove(&(until, id));
-                self.release(id, to);
-            }
-            JobPhase::Undeliverable { until } => drop(self.undeliverable.remove(&(until, id))),
-        }
-        let phase = self.wait(id, now);
+        let (receivers, phase) = (entry.receivers, entry.phase);
+        self.leave_phase(id, receivers, phase);
+        let phase = self.wait(id, receivers, now);
         if let Some(entry) = self.jobs.get_mut(&id) {
             (entry.phase, entry.attempts) = (phase, 0);
         }
@@ -319,45 +348,46 @@ impl JobTable {
     /// Chooses workers for the jobs that wait, as many as there are free places.
     pub(super) fn assign(&mut self, now: Instant) -> Vec<Assignment> {
         let mut assignments = Vec::new();
-        let mut hopeless = FxHashSet::default();
-        let due: Vec<_> = self
-            .waiting
-            .iter()
-            .take_while(|(from, ..)| *from <= now)
-            .copied()
-            .collect();
-        for (from, number, id) in due {
-            if self.turns.is_empty() {
-                break;
+        let masks: Vec<_> = self.waiting.keys().copied().collect();
+        for mask in masks {
+            let mut passed = 0;
+            while passed < MOST_PASSED_OVER {
+                let waiting = self.waiting.get(&mask);
+                let next = waiting.and_then(|waiting| waiting.iter().nth(passed).copied());
+                let Some((from, number, id)) = next.filter(|(from, ..)| *from <= now) else {
+                    break;
+                };
+                let Some(entry) = self.jobs.get(&id) else { break };
+                match self.choose(entry) {
+                    Ok(session) => {
+                        self.stop_waiting(ClientTypes::from_bits(mask), &(from, number, id));
+                        assignments.extend(self.give(id, session, now));
+                    }
+                    Err(NoWorker { is_author_there: true }) => passed += 1,
+                    Err(NoWorker { is_author_there: false }) => break,
+                }
             }
-            let Some(entry) = self.jobs.get(&id) else { continue };
-            if hopeless.contains(&entry.receivers.bits()) {
-                continue;
-            }
-            let Some(session) = self.choose(entry) else {
-                hopeless.insert(entry.receivers.bits());
-                continue;
-            };
-            self.waiting.remove(&(from, number, id));
-            assignments.extend(self.give(id, session, now));
         }
         assignments
     }
 
     /// Chooses the next worker for a job: not the one that had it last, if there is another.
-    fn choose(&self, entry: &JobEntry) -> Option<SessionId> {
+    fn choose(&self, entry: &JobEntry) -> Result<SessionId, NoWorker> {
         let can_have = |id: &SessionId| {
             let worker = self.workers.get(id);
-            worker.is_some_and(|worker| entry.receivers.contains(worker.kind)) && entry.author != Some(*id)
+            worker.is_some_and(|worker| entry.receivers.contains(worker.kind))
         };
-        let mut last = None;
+        let (mut last, mut is_author_there) = (None, false);
         for id in self.turns.values().filter(|id| can_have(id)) {
-            if entry.last != Some(*id) {
-                return Some(*id);
+            if entry.author == Some(*id) {
+                is_author_there = true;
+            } else if entry.last == Some(*id) {
+                last = Some(*id);
+            } else {
+                return Ok(*id);
             }
-            last = Some(*id);
         }
-        last
+        last.ok_or(NoWorker { is_author_there })
     }
 
     fn give(&mut self, id: JobId, session: SessionId, now: Instant) -> Option<Assignment> {
@@ -366,7 +396,7 @@ impl JobTable {
         entry.attempts += 1;
         entry.deliveries += 1;
         entry.last = Some(session);
-        entry.keys.insert(Arc::clone(&worker.worker.key));
+        entry.keys.insert(entry.deliveries, Arc::clone(&worker.worker.key));
         let until = now + entry.ack_timeout;
         entry.phase = JobPhase::Delivered { until, to: session };
         self.delivered.insert((until, id));
@@ -389,10 +419,16 @@ impl JobTable {
         Some(assignment)
     }
 
-    /// Returns when to look again for workers and deadlines.
-    pub(super) fn next_look(&self) -> Option<Instant> {
+    /// Returns when to look again for deadlines, and for jobs whose delay is over. Jobs that wait for a worker alone are
+    /// given to it when it has a free place.
+    pub(super) fn next_look(&self, now: Instant) -> Option<Instant> {
+        let delayed = (now, u64::MAX, JobId::from_raw(u128::MAX));
         let times = [
-            self.waiting.first().map(|(from, ..)| *from),
+            self.waiting
+                .values()
+                .filter_map(|waiting| waiting.range(delayed..).next())
+                .map(|(from, ..)| *from)
+                .min(),
             self.delivered.first().map(|(until, _)| *until),
             self.undeliverable.first().map(|(until, _)| *until),
         ];

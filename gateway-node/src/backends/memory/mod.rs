@@ -180,19 +180,26 @@ impl MemoryShared {
                 let mut state = self.lock();
                 let now = Instant::now();
                 let applications = state.applications.values_mut();
-                let next = applications.filter_map(|application| {
+                let nexts = applications.filter_map(|application| {
                     let undeliverable = application.jobs.expire(self.limits.jobs.kept, now);
                     self.report_undeliverable(&application.name, undeliverable);
                     self.deliver_all(application.assign_jobs(self.epoch, now));
-                    application.jobs.next_look()
+                    application.jobs.next_look(now)
                 });
-                // Jobs that wait for a worker are due, and looked at again when there may be one.
-                next.filter(|next| *next > now).min()
+                nexts.min()
             };
             tokio::select! {
                 () = changed => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
+        }
+    }
+
+    /// Delivers the jobs for which there are workers, and has their deadlines watched.
+    fn assign_jobs(&self, application: &mut MemoryApplication, now: Instant) {
+        if !application.jobs.is_empty() {
+            self.deliver_all(application.assign_jobs(self.epoch, now));
+            self.jobs_changed.notify_one();
         }
     }
 
@@ -214,9 +221,7 @@ impl MemoryShared {
         };
         let now = Instant::now();
         let result = change(application, now);
-        self.deliver_all(application.assign_jobs(self.epoch, now));
-        drop(state);
-        self.jobs_changed.notify_one();
+        self.assign_jobs(application, now);
         result
     }
 
@@ -302,8 +307,7 @@ impl MemoryShared {
             self.deliver.deliver(entry);
         }
         if is_job.contains(&true) {
-            self.deliver_all(application.assign_jobs(self.epoch, now));
-            self.jobs_changed.notify_one();
+            self.assign_jobs(application, now);
         }
         Ok(positions)
     }
@@ -334,7 +338,7 @@ impl Backplane for MemoryBackplane {
                 shared.deliver.no_receiver(application, &event);
             }
             shared.deliver_all(members.ready(id, shared.epoch));
-            shared.deliver_all(members.assign_jobs(shared.epoch, Instant::now()));
+            shared.assign_jobs(members, Instant::now());
         });
     }
 
@@ -345,7 +349,7 @@ impl Backplane for MemoryBackplane {
             let now = Instant::now();
             let undeliverable = application.jobs.leave(id, shared.limits.jobs.kept, now);
             shared.report_undeliverable(&application.name, undeliverable);
-            shared.deliver_all(application.assign_jobs(shared.epoch, now));
+            shared.assign_jobs(application, now);
         });
     }
 

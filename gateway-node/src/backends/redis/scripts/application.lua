@@ -43,7 +43,8 @@
 -- held:<session>       set: the jobs that a worker has
 -- job:<id>             hash: a job. name, d, mask, author, user (as in a label), timeout (ms), most (attempts at most),
 --                      attempts, number (of the last delivery), at (ms), bytes, state (`waiting`, `delivered` or
---                      `undeliverable`), session (that had it last); `k:<key>` for each key of a worker that had it
+--                      `undeliverable`), session (that had it last); the key of the worker as `k:<number>` for each
+--                      delivery
 -- jobs:waiting:<mask>  sorted set: the jobs that wait, by the ms from which they can be delivered
 -- jobs:masks           set: the masks of those
 -- jobs:delivered       sorted set: the jobs that a worker has, by the ms of the deadline
@@ -430,7 +431,7 @@ end
 local MOST_WORKERS = 64
 
 -- Chooses the next worker of these kinds in turn: not the one that had the job last, if there is another. Workers of
--- nodes whose lease has expired lose their turn.
+-- nodes whose lease has expired lose their turn. Returns nil if there is none, and whether the author is the only one.
 local function choose_worker(mask, author, last, now)
   local candidates = {}
   for kind = 0, 7 do
@@ -442,7 +443,7 @@ local function choose_worker(mask, author, last, now)
     end
   end
   table.sort(candidates, function(one, other) return one.turn < other.turn end)
-  local only = nil
+  local only, is_author_there = nil, false
   for _, candidate in ipairs(candidates) do
     local kind, owner = kind_and_owner(candidate.session)
     candidate.owner = owner
@@ -451,12 +452,14 @@ local function choose_worker(mask, author, last, now)
     elseif not is_alive(owner, now) then
       local turn = redis.call('HINCRBY', key('log:head'), 'turn', 1)
       redis.call('ZADD', key('workers:' .. candidate.kind), turn, candidate.session)
-    elseif candidate.session ~= author then
+    elseif candidate.session == author then
+      is_author_there = true
+    else
       if candidate.session ~= last then return candidate end
       only = only or candidate
     end
   end
-  return only
+  return only, is_author_there
 end
 
 -- Gives a job to a worker: the delivery is an entry of the log.
@@ -466,7 +469,7 @@ local function give_job(log, id, job, worker, now)
   local places, owner_key = string.match(redis.call('HGET', key('workers'), session) or '1 ', '^(%d+) (.*)$')
   local attempt = redis.call('HINCRBY', record, 'attempts', 1)
   local number = redis.call('HINCRBY', record, 'number', 1)
-  redis.call('HSET', record, 'state', 'delivered', 'session', session, 'k:' .. owner_key, 1)
+  redis.call('HSET', record, 'state', 'delivered', 'session', session, 'k:' .. int(number), owner_key)
   redis.call('ZADD', key('jobs:delivered'), int(now + timeout), id)
   redis.call('ZREM', key('jobs:waiting:' .. mask), id)
   redis.call('SADD', key('held:' .. session), id)
@@ -480,13 +483,16 @@ local function give_job(log, id, job, worker, now)
   append(log, table.concat({ 'j', mask, '-', session .. '@' .. worker.owner, label }, ' '), name, d, now)
 end
 
+-- How many jobs are passed over that the only free worker has published itself.
+local MOST_PASSED_OVER = 16
+
 -- Gives jobs that wait to workers with free places, at most `budget`. Returns whether there may be more.
 local function assign_jobs(log, now, budget)
   for _, mask in ipairs(redis.call('SMEMBERS', key('jobs:masks'))) do
-    local waiting = key('jobs:waiting:' .. mask)
-    while true do
+    local waiting, passed = key('jobs:waiting:' .. mask), 0
+    while passed < MOST_PASSED_OVER do
       if budget == 0 then return true end
-      local id = redis.call('ZRANGEBYSCORE', waiting, '-inf', int(now), 'LIMIT', 0, 1)[1]
+      local id = redis.call('ZRANGEBYSCORE', waiting, '-inf', int(now), 'LIMIT', passed, 1)[1]
       if not id then
         if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', key('jobs:masks'), mask) end
         break
@@ -496,9 +502,14 @@ local function assign_jobs(log, now, budget)
       if not job[1] then
         redis.call('ZREM', waiting, id)
       else
-        local worker = choose_worker(tonumber(mask), job[4], job[6], now)
-        if not worker then break end
-        give_job(log, id, job, worker, now)
+        local worker, is_author_there = choose_worker(tonumber(mask), job[4], job[6], now)
+        if worker then
+          give_job(log, id, job, worker, now)
+        elseif is_author_there then
+          passed = passed + 1
+        else
+          break
+        end
       end
     end
   end

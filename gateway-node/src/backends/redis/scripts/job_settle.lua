@@ -10,8 +10,8 @@ local bounds = { entries = tonumber(ARGV[5]), age = tonumber(ARGV[6]), bytes = t
 local of_key, id, number, verdict = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 
 if not is_current(owner, fence) then return { 'fenced' } end
-local job = redis.call('HMGET', key('job:' .. id), 'k:' .. of_key, 'state', 'number', 'session')
-if not job[1] or tonumber(number) > tonumber(job[3]) then return { 'over' } end
+local job = redis.call('HMGET', key('job:' .. id), 'k:' .. number, 'state', 'number', 'session')
+if job[1] ~= of_key then return { 'over' } end
 local now = now_ms()
 if verdict == 'ack' then
   remove_job(id)
