@@ -12,6 +12,8 @@ enum Trigger {
     Publishes(usize),
     /// Issues two tickets, one after another.
     IssuesTwoTickets,
+    /// Publishes two jobs, one after another.
+    PublishesTwoJobs,
     /// Sends a request while another one waits for its reply.
     AsksTwice,
     /// Publishes two events, one after another.
@@ -35,7 +37,7 @@ enum Trigger {
 /// A setting, a value that causes the refusal, the action, and the status and code of the response.
 type RefusalCase = (&'static str, u64, Trigger, u16, &'static str);
 
-const REFUSAL_CASES: [RefusalCase; 20] = [
+const REFUSAL_CASES: [RefusalCase; 22] = [
     ("cluster.event_bytes", 100, Trigger::Publishes(200), 413, "too_large"),
     ("cluster.event_bytes", 100, Trigger::PutsAGuild, 413, "too_large"),
     ("cluster.event_bytes", 100, Trigger::PutsAMember, 413, "too_large"),
@@ -80,6 +82,8 @@ const REFUSAL_CASES: [RefusalCase; 20] = [
         429,
         "too_many_idempotency_keys",
     ),
+    ("jobs.entries", 1, Trigger::PublishesTwoJobs, 429, "overloaded"),
+    ("jobs.bytes", 300, Trigger::PublishesTwoJobs, 429, "overloaded"),
     ("limits.requests_in_flight", 1, Trigger::AsksTwice, 429, "overloaded"),
     ("tickets.unused", 1, Trigger::IssuesTwoTickets, 429, "overloaded"),
     ("cluster.hold_bytes", 1, Trigger::PublishesAtOnce, 503, "overloaded"),
@@ -100,7 +104,7 @@ const REFUSAL_CASES: [RefusalCase; 20] = [
     ),
 ];
 
-/// An event that is a request.
+/// An event that is a request, and one that is a job.
 const REQUEST: &str = r#"
 [[events]]
 name = "ask"
@@ -108,6 +112,13 @@ from = ["service"]
 to = ["bot"]
 deliver = "any"
 reply = true
+
+[[events]]
+name = "work"
+from = ["service"]
+to = ["bot"]
+deliver = "any"
+ack_timeout_ms = 60000
 "#;
 
 fn event(bytes: usize) -> String {
@@ -164,6 +175,17 @@ async fn refusal(node: &NodeProcess, trigger: &Trigger) -> (u16, Value) {
             };
             issue().await;
             let answer = issue().await;
+            (answer.status, answer.json())
+        }
+        Trigger::PublishesTwoJobs => {
+            let bearer = format!("Bearer {}", key("root"));
+            let publish = async || {
+                let headers = [("authorization", bearer.as_str())];
+                let body = r#"{"t":"work","d":{}}"#;
+                request(node.address(), "POST", "/api/v1/events", &headers, body).await
+            };
+            publish().await;
+            let answer = publish().await;
             (answer.status, answer.json())
         }
         Trigger::AsksTwice => {
@@ -252,7 +274,7 @@ async fn every_refusal_for_size_or_rate_names_its_setting() {
         if matches!(trigger, Trigger::BeginsABody) {
             setup = setup.set("http.body_timeout_ms", 50);
         }
-        if matches!(trigger, Trigger::AsksTwice) {
+        if matches!(trigger, Trigger::AsksTwice | Trigger::PublishesTwoJobs) {
             setup = setup.more(REQUEST);
         }
         let node = setup.start().await;

@@ -9,6 +9,7 @@ mod contract;
 mod entry;
 mod idempotency;
 mod job;
+mod jobs;
 mod owner;
 mod position;
 mod publication;
@@ -25,7 +26,8 @@ pub use self::{
     },
     entry::{Audience, Entry},
     idempotency::Idempotency,
-    job::{DeliveredJob, Job, JobLimits, JobRecord, JobState, Jobs, Published, Settlement, Worker, name_jobs},
+    job::{DeliveredJob, Job, JobLimits, JobRecord, JobState, Published, Settlement, Worker},
+    jobs::{Jobs, name_jobs},
     owner::Owner,
     position::{Epoch, Position},
     publication::Publication,

@@ -67,6 +67,10 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "POSITION")]
     pub after: Option<String>,
 
+    /// Take this many jobs at once; acknowledge each with `ack RECEIPT`
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub jobs: Option<u16>,
+
     /// Connect with a ticket instead of a key, as a web page does; implies --type website
     #[arg(long, value_name = "TICKET", conflicts_with_all = ["key_file", "client_type", "reconnect"])]
     pub ticket: Option<String>,
@@ -288,6 +292,8 @@ mod tests {
             &["--type", "Bot"][..],
             &["--compression", "gzip"],
             &["--count", "0"],
+            &["--jobs", "0"],
+            &["--jobs", "1001"],
             &["--timeout-ms", "0"],
             &["--servers", "x"],
             &["--guilds", "1,x"],

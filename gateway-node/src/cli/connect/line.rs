@@ -2,7 +2,7 @@
 
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
-use shared::v1::{REPLY, REPLY_ERROR};
+use shared::v1::{ACK, NACK, REPLY, REPLY_ERROR};
 
 use super::{
     args::{NoServers, Servers},
@@ -14,6 +14,7 @@ pub(super) const HELP: &[&str] = &[
     "NAME {\"a\":1}         send the event NAME with that data",
     "request NAME {...}   send a request, whose outcome has the same n",
     "reply RECEIPT {...}  answer a request; reply_error RECEIPT {...}: with an error",
+    "ack RECEIPT          a job is done; nack RECEIPT [MS]: deliver it again, after MS",
     "{\"op\":10}            send a JSON object as it is",
     "servers 5 100 50     report guilds, members and cached members",
     "/help  /quit         this text; close and end",
@@ -43,7 +44,7 @@ pub(super) enum LineError {
     #[error("not sent: not a JSON object: {0}")]
     Object(String),
     #[error(
-        "not sent: expected NAME {{...}}, request NAME {{...}}, reply RECEIPT {{...}}, a JSON object, servers GUILDS [MEMBERS \
+        "not sent: expected NAME {{...}}, request NAME {{...}}, reply RECEIPT {{...}}, ack RECEIPT, a JSON object, servers GUILDS [MEMBERS \
              [CACHED]], /help or /quit"
     )]
     Shape,
@@ -90,6 +91,16 @@ pub(super) fn parse(line: &str) -> Result<Option<InputCommand>, LineError> {
         } else {
             InputCommand::Send(packet::reply(name, of, data))
         }));
+    }
+    if matches!(name, ACK | NACK) && !rest.starts_with('{') {
+        let mut words = rest.split_whitespace();
+        let receipt = words.next().ok_or(LineError::Shape)?;
+        let delay = words.next().filter(|_| name == NACK).map(str::parse).transpose();
+        let delay = delay.map_err(|_| LineError::Shape)?;
+        if words.next().is_some() || (name == ACK && rest.contains(char::is_whitespace)) {
+            return Err(LineError::Shape);
+        }
+        return Ok(Some(InputCommand::Send(packet::settle(name, receipt, delay))));
     }
     if rest.is_empty() || name.contains(['{', '"']) {
         return Err(LineError::Shape);
@@ -174,6 +185,19 @@ mod tests {
         let error = |line: &str| parse(line).unwrap_err().to_string();
         assert!(error("request get_settings").contains("request NAME {...}"));
         assert!(error("reply 0a 5").contains("data of 0a is not a JSON object"));
+    }
+
+    #[test]
+    fn jobs_are_acknowledged_and_given_back() {
+        assert_eq!(sent("ack 0a.1"), r#"{"op":1,"t":"ack","r":"0a.1"}"#);
+        assert_eq!(sent("nack 0a.1"), r#"{"op":1,"t":"nack","r":"0a.1"}"#);
+        assert_eq!(
+            sent("nack 0a.1 500"),
+            r#"{"op":1,"t":"nack","r":"0a.1","d":{"delay_ms":500}}"#
+        );
+        for wrong in ["ack", "ack a b", "nack a b", "nack a 1 2"] {
+            assert_eq!(parse(wrong), Err(LineError::Shape), "{wrong}");
+        }
     }
 
     #[test]

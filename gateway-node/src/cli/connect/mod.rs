@@ -87,6 +87,7 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
                 .map(|guilds| guilds.iter().map(|guild| guild.get().to_string()).collect()),
             counts: args.counts,
             positions: args.positions || args.after.is_some(),
+            jobs: args.jobs,
             after: args.after.clone(),
         },
         servers: args.servers,

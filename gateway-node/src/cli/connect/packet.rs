@@ -136,6 +136,9 @@ pub(super) struct IdentifyScope {
     pub(super) counts: bool,
     #[serde(skip_serializing_if = "Not::not")]
     pub(super) positions: bool,
+    /// How many jobs to take at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) jobs: Option<u16>,
     /// The position after which events are missed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<String>,
@@ -192,6 +195,14 @@ pub(super) fn event(name: &str, data: &RawValue) -> String {
 pub(super) fn request(name: &str, nonce: &str, data: &str) -> String {
     let [name, nonce] = [name, nonce].map(|text| serde_json::Value::from(text).to_string());
     format!(r#"{{"op":{CLIENT_EVENT},"t":{name},"n":{nonce},"d":{data}}}"#)
+}
+
+/// Builds what a client says about a job: that it is done, or that it is to be delivered again, after this time in
+/// milliseconds.
+pub(super) fn settle(event: &str, receipt: &str, delay_ms: Option<u32>) -> String {
+    let receipt = serde_json::Value::from(receipt);
+    let d = delay_ms.map_or_else(String::new, |ms| format!(r#","d":{{"delay_ms":{ms}}}"#));
+    format!(r#"{{"op":{CLIENT_EVENT},"t":"{event}","r":{receipt}{d}}}"#)
 }
 
 /// Builds the answer to a request: a reply or an error, with `data` unchanged.
@@ -281,13 +292,14 @@ mod tests {
             guilds: Some(["1", "42"].map(str::to_owned).into()),
             counts: true,
             positions: true,
+            jobs: Some(3),
             after: Some("a-1".to_owned()),
         };
         assert_eq!(
             identify(ClientType::Website, "k", &scope),
             concat!(
                 r#"{"op":1,"t":"identify","d":{"type":"website","key":"k","#,
-                r#""guilds":["1","42"],"counts":true,"positions":true,"after":"a-1"}}"#
+                r#""guilds":["1","42"],"counts":true,"positions":true,"jobs":3,"after":"a-1"}}"#
             )
         );
     }

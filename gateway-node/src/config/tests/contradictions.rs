@@ -220,6 +220,24 @@ fn a_request_goes_to_one_session_that_replies() {
 }
 
 #[test]
+fn a_job_waits_for_a_worker_and_is_delivered_at_least_once() {
+    let event = |more: &str| format!("[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\ndeliver = 'any'\n{more}");
+    refuses(
+        &event("ack_timeout_ms = 5\nrequire_receiver = false"),
+        "events[0].require_receiver = false in u.toml: expected no value, because a job waits for a worker",
+    );
+    refuses(
+        &event("attempts = 5"),
+        "events[0].attempts = 5 in u.toml: expected no value, or ack_timeout_ms in this entry",
+    );
+    refuses(
+        &event("ack_timeout_ms = 5\nattempts = 0"),
+        "events[0].attempts = 0 in u.toml: expected a whole number from 1",
+    );
+    assert!(file(&event("ack_timeout_ms = 5\nattempts = 1")).is_ok());
+}
+
+#[test]
 fn a_key_needs_exactly_one_of_secret_and_hash() {
     refuses(
         "[[keys]]\nid = 'a'\ntype = 'bot'",

@@ -174,13 +174,14 @@ fn any_duration_from_1_ms_and_any_size_is_valid() {
             };
             let (section, rest) = match section {
                 // Durations of events only apply to some of them.
-                "events[]" => (
-                    "[events]",
-                    "name = 'a'\nfrom = ['bot']\nto = ['bot']\ndeliver = 'any'\nreply = true",
-                ),
-                section => (section, rest),
+                "events[]" => {
+                    let reply = if name.starts_with("reply") { "reply = true" } else { "" };
+                    let event = "name = 'a'\nfrom = ['bot']\nto = ['bot']\ndeliver = 'any'";
+                    ("[[events]]".to_owned(), format!("{event}\n{reply}"))
+                }
+                section => (format!("[{section}]"), rest.to_owned()),
             };
-            let text = format!("[{section}]\n{name} = {value}\n{rest}");
+            let text = format!("{section}\n{name} = {value}\n{rest}");
             assert!(file(&text).is_ok(), "{text}: {:?}", file(&text).err());
         }
     }
@@ -353,6 +354,13 @@ fn an_invalid_event_is_reported_with_its_entry() {
             "\"any\", a guild or a user, because the event is a request (reply = true)"
         )
     );
+    for (more, key) in [
+        ("ack_timeout_ms = 5", "deliver"),
+        ("deliver = 'any'\nack_timeout_ms = 5\nreply = true", "ack_timeout_ms"),
+        ("to = ['discord']\ndeliver = 'any'\nack_timeout_ms = 5", "to"),
+    ] {
+        assert_eq!(events(&format!("name = 'a'\n{more}")).key, format!("events[1].{key}"));
+    }
     let error = events("name = 'a'\nto = ['bot', 'discord']\ndeliver = 'any'\nreply = true");
     assert_eq!(error.key, "events[1].to");
 

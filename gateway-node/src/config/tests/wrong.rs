@@ -12,8 +12,8 @@ fn refuses(text: &str, line: &str) {
 /// A hash: the one field that a key needs besides its id and its type.
 const HASH: &str = "hash = '0000000000000000000000000000000000000000000000000000000000000000'";
 
-const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, tickets, http, redis, cluster, \
-    drain, log, admin, metrics, compression, test, chaos, applications, keys, events";
+const SECTIONS: &str = "expected one of the sections server, node, v1, discord, session, limits, tickets, jobs, http, redis, \
+    cluster, drain, log, admin, metrics, compression, test, chaos, applications, keys, events";
 
 #[test]
 fn an_unknown_key_is_reported_with_the_valid_keys() {
@@ -52,7 +52,8 @@ fn an_unknown_key_is_reported_with_the_valid_keys() {
     refuses(
         "[[events]]\nname = 'a'\nfrom = ['bot']\nto = ['bot']\nschemas = 'x'",
         "events[0].schemas in u.toml: expected one of the keys name, from, to, deliver, \
-         require_receiver, to_tickets, schema, reply, reply_timeout_ms, reply_schema; did you mean \
+         require_receiver, to_tickets, schema, reply, reply_timeout_ms, reply_schema, \
+         ack_timeout_ms, attempts; did you mean \
          events[0].schema?",
     );
     refuses("\"a\\nb\" = 1", &format!(r"a\nb in u.toml: {SECTIONS}"));
