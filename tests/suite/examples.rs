@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Stdio, time::Duration};
 
-use gateway_harness::{NodeProcess, Ran, Setup, WAIT, key, request, run, tool, within_time};
+use gateway_harness::{KEYS, NodeProcess, Ran, Setup, WAIT, eventually, key, request, run, tool, within_time};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
@@ -286,6 +286,40 @@ async fn the_answering_bot_replies_to_requests() {
         (502, &json!("unknown_guild"))
     );
     assert_eq!(ask("45").await.status, 409);
+}
+
+/// The job for the bot in `job_worker.mjs`.
+const JOB: &str = r#"
+[[events]]
+name = "render"
+from = ["service"]
+to = ["bot"]
+deliver = "any"
+ack_timeout_ms = 30000
+"#;
+
+#[tokio::test]
+async fn the_job_worker_acknowledges_jobs_and_gives_back_those_that_fail() {
+    let node = Setup::new().file(&format!("{JOB}{KEYS}")).start().await;
+    let mut bot = Bot::node_js_with_key(&node, "job_worker.mjs", &key("bot"));
+    bot.prints(V1_READY).await;
+    let bearer = format!("Bearer {}", key("root"));
+    let headers = [("authorization", bearer.as_str())];
+    for d in [json!({ "page": 1 }), json!({ "page": 2, "fail": true })] {
+        let body = json!({ "t": "render", "d": d }).to_string();
+        let answer = request(node.address(), "POST", "/api/v1/events", &headers, &body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        bot.prints(&format!("render {d}")).await;
+    }
+    eventually("the first job is done, and the second one waits", async || {
+        let answer = request(node.address(), "GET", "/api/v1/jobs", &headers, "")
+            .await
+            .json();
+        let jobs = answer["jobs"].as_array()?;
+        let [job] = &jobs[..] else { return None };
+        (job["d"]["page"] == 2 && job["state"] == "waiting" && job["attempts"] == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

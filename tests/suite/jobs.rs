@@ -115,14 +115,18 @@ async fn job(client: &mut V1Client) -> (String, u64, u64) {
     }
 }
 
-/// Sends a verdict with a nonce. Returns the name of the answer and the code of a refusal.
+/// Sends a verdict with a nonce. Returns the name of the answer and the code of a refusal. The next job may come first.
 async fn settle(client: &mut V1Client, event: &str, receipt: &str, d: &Value) -> (String, Value) {
     client
         .send(&json!({ "op": 1, "t": event, "n": "settle", "r": receipt, "d": d }))
         .await;
+    let mut others = Vec::new();
     loop {
         let payload = client.next().await;
-        if payload["n"] == "settle" {
+        if payload["n"] != "settle" {
+            others.push(payload);
+        } else {
+            client.put_back(others);
             return (payload["t"].as_str().unwrap().to_owned(), payload["d"]["code"].clone());
         }
     }
@@ -336,6 +340,87 @@ async fn a_worker_gets_the_jobs_of_others_behind_its_own() {
         let (receipt, _, n) = job(&mut other).await;
         assert_eq!(n, 1);
         ack(&mut other, &receipt).await;
+    }
+}
+
+#[tokio::test]
+async fn many_jobs_of_its_own_do_not_keep_a_worker_from_others() {
+    let backplanes = Backplanes::start().await;
+    for [near, far] in backplanes.all() {
+        let mut worker = worker(near, "service", 5).await;
+        for n in 100..300 {
+            worker
+                .send(&json!({ "op": 1, "t": "render", "n": "own", "d": { "n": n } }))
+                .await;
+        }
+        for _ in 0..200 {
+            while worker.next().await["n"] != "own" {}
+        }
+        publish(far, "render", 2).await;
+        let (receipt, _, n) = job(&mut worker).await;
+        assert_eq!(n, 2);
+        ack(&mut worker, &receipt).await;
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_counts_although_its_session_ends_right_after_it() {
+    let backplanes = Backplanes::start().await;
+    for [near, far] in backplanes.all() {
+        for n in 0..20 {
+            let mut worker = worker(near, "bot", 1).await;
+            publish(far, "render", n).await;
+            let (receipt, ..) = job(&mut worker).await;
+            worker.send(&json!({ "op": 1, "t": "ack", "r": receipt })).await;
+            worker.close(1000).await;
+            eventually("the job is done", async || {
+                listed(far, "").await.is_empty().then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_idempotency_key_is_good_for_another_job() {
+    let change = |setup: Setup| {
+        setup
+            .set("cluster.log_age_ms", 2200)
+            .set("session.resume_window_ms", 100)
+            .set("discord.heartbeat_interval_ms", 1000)
+    };
+    let backplanes = Backplanes::with(change).await;
+    for [near, _] in backplanes.all() {
+        let mut publisher = worker(near, "website", 1).await;
+        let mut keyed = async |n: u64| {
+            let event = json!({ "op": 1, "t": "render", "n": "keyed", "k": "key", "d": { "n": n } });
+            publisher.send(&event).await;
+            loop {
+                let payload = publisher.next().await;
+                if payload["n"] == "keyed" {
+                    return payload["d"]["job"].as_str().map(str::to_owned);
+                }
+            }
+        };
+        let first = keyed(1).await.unwrap();
+        assert_eq!(keyed(1).await.as_deref(), Some(&*first));
+        assert_eq!(keyed(2).await, None);
+        let other = eventually("the key is forgotten", async || keyed(2).await).await;
+        assert_ne!(other, first);
+        assert_eq!(listed(near, "?state=waiting").await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_jobs_ends_at_a_mebibyte_of_data() {
+    let backplanes = Backplanes::start().await;
+    for [near, far] in backplanes.all() {
+        for n in 0..4 {
+            let d = json!({ "t": "render", "d": { "n": n, "text": "x".repeat(400_000) } });
+            let answer = call(near, "POST", "/api/v1/events", &d).await;
+            assert_eq!(answer.status, 202, "{answer:?}");
+        }
+        assert_eq!(listed(far, "").await.len(), 3);
     }
 }
 

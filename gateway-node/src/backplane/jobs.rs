@@ -12,6 +12,9 @@ use super::{
     publication::Publication,
 };
 
+/// The bytes of data after which a list of jobs ends.
+pub const LISTED_BYTES: usize = 1 << 20;
+
 /// The jobs of all applications.
 pub trait Jobs: Send + Sync + 'static {
     /// Ends a delivery. Returns `false` if the receipt is unknown, belongs to a job that no session of this key was given,
@@ -24,7 +27,8 @@ pub trait Jobs: Send + Sync + 'static {
         settlement: Settlement,
     ) -> Pending<bool, Unavailable>;
 
-    /// Returns up to `limit` jobs in this state, or in any.
+    /// Returns up to `limit` jobs in this state, or in any. Ends after the job with which their data reach
+    /// [`LISTED_BYTES`].
     fn list(&self, application: &str, state: Option<JobState>, limit: usize) -> Pending<Vec<JobRecord>, Unavailable>;
 
     /// Removes a job, whatever its state. Returns `false` if there is none with this id.
@@ -54,6 +58,9 @@ pub fn name_jobs(
                     .chain_update(&*idempotency.key)
                     .chain_update([0])
                     .chain_update(index.to_string())
+                    .chain_update([0])
+                    // Once the key is forgotten, it may be used for another job, while this one still waits.
+                    .chain_update(idempotency.digest.to_be_bytes())
                     .finalize();
                 bits.copy_from_slice(&digest[..16]);
             }

@@ -27,7 +27,7 @@ pub use self::{
     entry::{Audience, Entry},
     idempotency::Idempotency,
     job::{DeliveredJob, Job, JobLimits, JobRecord, JobState, Published, Settlement, Worker},
-    jobs::{Jobs, name_jobs},
+    jobs::{Jobs, LISTED_BYTES, name_jobs},
     owner::Owner,
     position::{Epoch, Position},
     publication::Publication,

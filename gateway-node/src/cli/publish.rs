@@ -17,11 +17,11 @@ use super::{
 };
 use crate::logging::{escape, escape_json};
 
-/// The options of `publish`. Exit codes: 0 the event is in the log, or the reply is printed; 1 no response; 2 refused, or no
+/// The options of `publish`. Exit codes: 0 the event or job is accepted, or the reply is printed; 1 no response; 2 refused, or no
 /// reply; 64 invalid options.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Exit codes: 0 the event is in the log or the reply is printed, 1 no response, 2 refused or no reply, \
+    after_help = "Exit codes: 0 the event or job is accepted or the reply is printed, 1 no response, 2 refused or no reply, \
                   64 invalid options."
 )]
 pub struct PublishArgs {

@@ -377,16 +377,21 @@ impl<P: Protocol> Session<P> {
         let Some(key) = &self.key else { return };
         let jobs = &self.worker.app.jobs;
         let settled = jobs.settle(key.application(), key.shared_id(), delivery, settlement);
-        context.spawn(settled.into_actor(self).map(move |result, session, context| {
+        let metrics = Arc::clone(&self.worker.app.metrics);
+        // A task of its own, so that a verdict counts whose session ends right after it.
+        let settled = actix_web::rt::spawn(async move {
+            let result = settled.await;
             if result == Ok(true) {
-                let metrics = &session.worker.app.metrics;
                 match settlement {
                     Settlement::Ack => metrics.jobs_acknowledged.inc(),
                     Settlement::Nack { .. } => metrics.jobs_given_back.inc(),
                 };
             }
+            result
+        });
+        context.spawn(settled.into_actor(self).map(move |result, session, context| {
             if !session.has_ended {
-                let actions = session.protocol.settled(number, result);
+                let actions = session.protocol.settled(number, result.unwrap_or(Err(Unavailable)));
                 session.apply(actions, context);
             }
         }));

@@ -1,6 +1,7 @@
 //! A client of protocol version 1 that shares no code with the node: tokio-tungstenite for the frames, flate2 for zlib.
 
 use std::{
+    collections::VecDeque,
     fmt::Debug,
     io::{Read, Write},
     net::SocketAddr,
@@ -82,6 +83,8 @@ pub struct V1Client {
     wait: Duration,
     /// The fields that payloads may have because the client asked for them.
     asked: AskedFields,
+    /// Payloads that [`Self::next`] returns before it reads on.
+    put_back: VecDeque<Value>,
 }
 
 impl V1Client {
@@ -128,6 +131,7 @@ impl V1Client {
             encoding,
             wait: WAIT,
             asked: AskedFields::default(),
+            put_back: VecDeque::new(),
         })
     }
 
@@ -270,6 +274,9 @@ impl V1Client {
 
     /// Returns the next payload.
     pub async fn next(&mut self) -> Value {
+        if let Some(payload) = self.put_back.pop_front() {
+            return payload;
+        }
         match self.next_text().await {
             Ok(text) => well_formed(&text, self.asked),
             Err(code) => panic!("closed with {code:?}, a payload was expected"),
@@ -291,6 +298,11 @@ impl V1Client {
     /// Accepts requests and jobs, which have receipts.
     pub const fn expect_requests(&mut self) {
         self.asked.receipt = true;
+    }
+
+    /// Makes [`Self::next`] return these payloads first.
+    pub fn put_back(&mut self, payloads: impl IntoIterator<Item = Value>) {
+        self.put_back.extend(payloads);
     }
 
     /// Skips payloads until an event of this name arrives, and returns its data.

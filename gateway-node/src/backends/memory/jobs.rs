@@ -16,7 +16,7 @@ use shared::{
 use tokio::time::Instant;
 
 use crate::{
-    backplane::{JOB_OVERHEAD, JobLimits, JobRecord, JobState, Publication, Settlement, Worker},
+    backplane::{JOB_OVERHEAD, JobLimits, JobRecord, JobState, LISTED_BYTES, Publication, Settlement, Worker},
     clock,
 };
 
@@ -42,8 +42,10 @@ pub(super) struct JobTable {
 /// Jobs that wait, by the time from which they can be delivered, and their number.
 type WaitingJobs = BTreeSet<(Instant, u64, JobId)>;
 
-/// How many jobs are passed over that the only free worker has published itself.
-const MOST_PASSED_OVER: usize = 16;
+/// How many jobs one call passes over that the only free worker has published itself.
+const MOST_PASSED_OVER: usize = 64;
+/// How long these then wait at least, so that others come before them.
+const PASSED_OVER: Duration = Duration::from_secs(1);
 
 /// One job.
 #[derive(Debug)]
@@ -353,7 +355,7 @@ impl JobTable {
             let mut passed = 0;
             while passed < MOST_PASSED_OVER {
                 let waiting = self.waiting.get(&mask);
-                let next = waiting.and_then(|waiting| waiting.iter().nth(passed).copied());
+                let next = waiting.and_then(|waiting| waiting.first().copied());
                 let Some((from, number, id)) = next.filter(|(from, ..)| *from <= now) else {
                     break;
                 };
@@ -363,7 +365,14 @@ impl JobTable {
                         self.stop_waiting(ClientTypes::from_bits(mask), &(from, number, id));
                         assignments.extend(self.give(id, session, now));
                     }
-                    Err(NoWorker { is_author_there: true }) => passed += 1,
+                    Err(NoWorker { is_author_there: true }) => {
+                        passed += 1;
+                        self.stop_waiting(ClientTypes::from_bits(mask), &(from, number, id));
+                        let phase = self.wait(id, ClientTypes::from_bits(mask), now + PASSED_OVER);
+                        if let Some(entry) = self.jobs.get_mut(&id) {
+                            entry.phase = phase;
+                        }
+                    }
                     Err(NoWorker { is_author_there: false }) => break,
                 }
             }
@@ -435,7 +444,7 @@ impl JobTable {
         times.into_iter().flatten().min()
     }
 
-    /// Returns up to `limit` jobs in this state, or in any.
+    /// Returns up to `limit` jobs in this state, or in any, until their data reach [`LISTED_BYTES`].
     pub(super) fn list(&self, state: Option<JobState>, limit: usize) -> Vec<JobRecord> {
         let records = self.jobs.iter().map(|(id, entry)| JobRecord {
             id: *id,
@@ -454,6 +463,12 @@ impl JobTable {
             .collect();
         records.sort_by_key(|record| (record.at, record.id));
         records.truncate(limit);
+        let mut bytes = 0;
+        let end = records.iter().position(|record| {
+            bytes += record.d.len();
+            bytes >= LISTED_BYTES
+        });
+        records.truncate(end.map_or(limit, |last| last + 1));
         records
     }
 }

@@ -262,21 +262,21 @@ impl MemoryShared {
             .applications
             .entry(publishing.application)
             .or_insert_with_key(|name| MemoryApplication::new(Arc::clone(name), self.limits.reports));
+        let (now, limits) = (Instant::now(), self.limits);
+        let is_job: Vec<_> = publishing.events.iter().map(|event| event.job.is_some()).collect();
         let idempotency = publishing.idempotency;
         if let Some(answer) = idempotency
             .as_ref()
-            .and_then(|request| application.requests.answer(request))
+            .and_then(|request| application.requests.answer(request, now, limits.retention))
         {
-            return answer;
+            return answer.map(|first| positions(first, &is_job));
         }
-        let (now, limits) = (Instant::now(), self.limits);
         if idempotency.is_some() {
             application
                 .requests
                 .make_room(now, limits.retention, limits.idempotency_keys)?;
         }
         let has_room = |bytes| self.deliver.has_room(bytes);
-        let is_job: Vec<_> = publishing.events.iter().map(|event| event.job.is_some()).collect();
         let (entries, gone) = application.append(
             publishing.events,
             self.epoch,
@@ -287,17 +287,13 @@ impl MemoryShared {
         for event in gone {
             self.deliver.no_receiver(&application.name, &event);
         }
-        let mut offsets = entries.iter().map(|entry| entry.position);
         let end = Position {
             offset: application.top(),
             epoch: self.epoch,
         };
-        let positions: Vec<_> = is_job
-            .iter()
-            .map(|is_job| if *is_job { end } else { offsets.next().unwrap_or(end) })
-            .collect();
+        let first = entries.first().map_or(end, |entry| entry.position);
         if let Some(request) = idempotency {
-            application.requests.remember(request, &positions, now);
+            application.requests.remember(request, first, now);
         }
         // Still under the lock, so that entries are delivered in offset order.
         for entry in entries {
@@ -309,7 +305,7 @@ impl MemoryShared {
         if is_job.contains(&true) {
             self.assign_jobs(application, now);
         }
-        Ok(positions)
+        Ok(positions(first, &is_job))
     }
 
     fn change(&self, application: &str, change: impl FnOnce(&mut MemoryApplication)) {
@@ -445,6 +441,18 @@ impl Backplane for MemoryBackplane {
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
+}
+
+/// Returns the positions of the events of one call, of which the first one that is no job has the position `first`. That
+/// of a job means nothing.
+fn positions(first: Position, is_job: &[bool]) -> Vec<Position> {
+    let mut next = first;
+    let position = |is_job: &bool| {
+        let position = next;
+        next.offset += u64::from(!is_job);
+        position
+    };
+    is_job.iter().map(position).collect()
 }
 
 impl Jobs for MemoryJobs {

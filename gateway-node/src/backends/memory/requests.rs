@@ -18,23 +18,27 @@ pub(super) struct Requests {
     ages: VecDeque<(Instant, Arc<str>)>,
 }
 
-/// The positions of the events of one request. They are consecutive, so the first one and the count suffice.
+/// The positions of the events of one request. They are consecutive, so the first one suffices.
 struct RememberedResult {
     digest: u64,
     first: Position,
-    count: u64,
+    since: Instant,
 }
 
 impl Requests {
-    /// Returns the result of the same request, if it came before.
-    pub(super) fn answer(&self, request: &Idempotency) -> Option<Result<Vec<Position>, PublishError>> {
-        let RememberedResult { digest, first, count } = self.answers.get(&request.key)?;
-        if *digest != request.digest {
-            return Some(Err(PublishError::KeyReused));
+    /// Returns the position of the first event of the same request, if it came within the retention time.
+    pub(super) fn answer(
+        &self,
+        request: &Idempotency,
+        now: Instant,
+        retention: Duration,
+    ) -> Option<Result<Position, PublishError>> {
+        let RememberedResult { digest, first, since } = self.answers.get(&request.key)?;
+        if now.saturating_duration_since(*since) >= retention {
+            return None;
         }
-        let offsets = first.offset..first.offset + count;
-        let epoch = first.epoch;
-        Some(Ok(offsets.map(|offset| Position { offset, epoch }).collect()))
+        let is_same = *digest == request.digest;
+        Some(is_same.then_some(*first).ok_or(PublishError::KeyReused))
     }
 
     /// Removes expired keys, and checks that there is room for one more within `limit`.
@@ -47,7 +51,11 @@ impl Requests {
             if !self.ages.front().is_some_and(is_expired) {
                 break;
             }
-            if let Some((_, key)) = self.ages.pop_front() {
+            let expired = self.ages.pop_front();
+            // The key may have been used again since.
+            if let Some((since, key)) = expired
+                && self.answers.get(&key).is_some_and(|answer| answer.since == since)
+            {
                 self.answers.remove(&key);
             }
         }
@@ -59,14 +67,13 @@ impl Requests {
         }
     }
 
-    /// Records the positions of the events of a request. [`Self::make_room`] must be called first.
-    pub(super) fn remember(&mut self, request: Idempotency, positions: &[Position], now: Instant) {
-        let Some(first) = positions.first() else { return };
+    /// Records the position of the first event of a request. [`Self::make_room`] must be called first.
+    pub(super) fn remember(&mut self, request: Idempotency, first: Position, now: Instant) {
         self.ages.push_back((now, Arc::clone(&request.key)));
         let answer = RememberedResult {
             digest: request.digest,
-            first: *first,
-            count: positions.len() as u64,
+            first,
+            since: now,
         };
         self.answers.insert(request.key, answer);
     }
@@ -91,12 +98,16 @@ mod tests {
         Position { offset, epoch }
     }
 
+    fn answer(requests: &Requests, key: usize) -> Option<Result<Position, PublishError>> {
+        requests.answer(&request(key), Instant::now(), RETENTION)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_key_is_refused_at_the_limit_until_the_oldest_expires() {
         let mut requests = Requests::default();
         for key in 0..3 {
             requests.make_room(Instant::now(), RETENTION, 3).unwrap();
-            requests.remember(request(key), &[position(1)], Instant::now());
+            requests.remember(request(key), position(1), Instant::now());
             tokio::time::advance(Duration::from_secs(10)).await;
         }
         let retry_after = RETENTION.saturating_sub(Duration::from_secs(30));
@@ -104,30 +115,33 @@ mod tests {
             requests.make_room(Instant::now(), RETENTION, 3),
             Err(PublishError::TooManyKeys { retry_after })
         );
-        assert!(requests.answer(&request(0)).is_some(), "forgotten early");
+        assert!(answer(&requests, 0).is_some(), "forgotten early");
         tokio::time::advance(retry_after).await;
         requests.make_room(Instant::now(), RETENTION, 3).unwrap();
-        assert!(requests.answer(&request(0)).is_none());
-        assert!(requests.answer(&request(1)).is_some());
+        assert!(answer(&requests, 0).is_none());
+        assert!(answer(&requests, 1).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_key_that_is_used_again_is_remembered_for_the_whole_time() {
+        let mut requests = Requests::default();
+        requests.remember(request(1), position(1), Instant::now());
+        tokio::time::advance(RETENTION).await;
+        assert_eq!(answer(&requests, 1), None);
+        requests.remember(request(1), position(2), Instant::now());
+        requests.make_room(Instant::now(), RETENTION, 3).unwrap();
+        assert_eq!(answer(&requests, 1), Some(Ok(position(2))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_request_removes_a_bounded_number_of_expired_keys() {
         let mut requests = Requests::default();
         for key in 0..1000 {
-            requests.remember(request(key), &[position(1)], Instant::now());
+            requests.remember(request(key), position(1), Instant::now());
         }
         tokio::time::advance(RETENTION).await;
         requests.make_room(Instant::now(), RETENTION, 1000).unwrap();
         assert_eq!(requests.ages.len(), 1000 - REMOVED_AT_ONCE);
         assert_eq!(requests.answers.len(), requests.ages.len());
-    }
-
-    #[test]
-    fn a_repeated_list_returns_the_position_of_each_event() {
-        let mut requests = Requests::default();
-        let positions: Vec<_> = (5..9).map(position).collect();
-        requests.remember(request(1), &positions, Instant::now());
-        assert_eq!(requests.answer(&request(1)), Some(Ok(positions)));
     }
 }

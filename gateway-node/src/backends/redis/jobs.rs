@@ -17,7 +17,7 @@ use super::{
     scripts::{Script, millis},
     shared::RedisShared,
 };
-use crate::backplane::{JobRecord, JobState, Jobs, Pending, Settlement, Unavailable};
+use crate::backplane::{JobRecord, JobState, Jobs, LISTED_BYTES, Pending, Settlement, Unavailable};
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -94,7 +94,9 @@ impl Jobs for RedisJobs {
     fn list(&self, application: &str, state: Option<JobState>, limit: usize) -> Pending<Vec<JobRecord>, Unavailable> {
         let reply = self.call(application, |application, connection| {
             let mut call = connection.script(Script::JobList, &application.key(""));
-            call.arg(state.map_or(NONE, JobState::as_str)).arg(limit);
+            call.arg(state.map_or(NONE, JobState::as_str))
+                .arg(limit)
+                .arg(LISTED_BYTES);
             call
         });
         Box::pin(async move {

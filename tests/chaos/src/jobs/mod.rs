@@ -95,7 +95,7 @@ struct FaultCounts {
 /// Carries out the run.
 ///
 /// # Errors
-/// Returns an error if a publisher has panicked.
+/// Returns an error if a publisher has panicked, or if the jobs cannot be listed at the end.
 pub async fn run(options: &JobOptions) -> Result<JobReport> {
     let mut rng = Rng::with_seed(options.seed);
     let mut redis = RedisProcess::start().await;
@@ -174,13 +174,18 @@ pub async fn run(options: &JobOptions) -> Result<JobReport> {
     let node = nodes[0].address();
     let open = loop {
         checks.tick().await;
-        let open = listed(node, "waiting").await.len() + listed(node, "delivered").await.len();
-        if open == 0 || Instant::now() > deadline {
-            break open;
+        // Redis may just have come back.
+        let (waiting, delivered) = (listed(node, "waiting").await, listed(node, "delivered").await);
+        let open = waiting
+            .zip(delivered)
+            .map(|(waiting, delivered)| waiting.len() + delivered.len());
+        if open == Some(0) || Instant::now() > deadline {
+            break open.context("the jobs cannot be listed")?;
         }
     };
     background.shutdown().await;
     let undeliverable = listed(node, "undeliverable").await;
+    let undeliverable = undeliverable.context("the undeliverable jobs cannot be listed")?;
     Ok(ledger.look(|state| {
         JobReport::new(
             options.seed,
@@ -198,16 +203,19 @@ const fn is_poison(number: u64) -> bool {
     number % POISON == POISON / 2
 }
 
-/// Returns the numbers of the jobs in a state, of which a node lists a thousand.
-async fn listed(node: SocketAddr, state: &str) -> Vec<u64> {
+/// Returns the numbers of the jobs in a state, of which a node lists a thousand, or `None` if Redis is away.
+async fn listed(node: SocketAddr, state: &str) -> Option<Vec<u64>> {
     let target = format!("/api/v1/jobs?state={state}&limit=1000");
     let bearer = format!("Bearer {}", key("root"));
     let answer = ask(node, "GET", &target, &[("authorization", &bearer)], "").await;
     let answer = answer.expect("the node stays up");
+    if answer.status == 503 {
+        return None;
+    }
     assert_eq!(answer.status, 200, "{answer:?}");
     let jobs = answer.json()["jobs"].as_array().cloned().expect("a list of jobs");
     let number = |job: &Value| job["d"]["number"].as_u64().expect("the number of a job");
-    jobs.iter().map(number).collect()
+    Some(jobs.iter().map(number).collect())
 }
 
 async fn start(redis: &RedisProcess, index: usize) -> NodeProcess {

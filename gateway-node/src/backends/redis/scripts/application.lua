@@ -483,8 +483,9 @@ local function give_job(log, id, job, worker, now)
   append(log, table.concat({ 'j', mask, '-', session .. '@' .. worker.owner, label }, ' '), name, d, now)
 end
 
--- How many jobs are passed over that the only free worker has published itself.
-local MOST_PASSED_OVER = 16
+-- How many jobs one call passes over that the only free worker has published itself, and how long they then wait at
+-- least, in ms, so that others come before them.
+local MOST_PASSED_OVER, PASSED_OVER = 64, 1000
 
 -- Gives jobs that wait to workers with free places, at most `budget`. Returns whether there may be more.
 local function assign_jobs(log, now, budget)
@@ -492,21 +493,22 @@ local function assign_jobs(log, now, budget)
     local waiting, passed = key('jobs:waiting:' .. mask), 0
     while passed < MOST_PASSED_OVER do
       if budget == 0 then return true end
-      local id = redis.call('ZRANGEBYSCORE', waiting, '-inf', int(now), 'LIMIT', passed, 1)[1]
+      local id = redis.call('ZRANGEBYSCORE', waiting, '-inf', int(now), 'LIMIT', 0, 1)[1]
       if not id then
         if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', key('jobs:masks'), mask) end
         break
       end
-      budget = budget - 1
       local job = redis.call('HMGET', key('job:' .. id), 'name', 'd', 'mask', 'author', 'user', 'session', 'timeout')
       if not job[1] then
         redis.call('ZREM', waiting, id)
       else
         local worker, is_author_there = choose_worker(tonumber(mask), job[4], job[6], now)
         if worker then
+          budget = budget - 1
           give_job(log, id, job, worker, now)
         elseif is_author_there then
           passed = passed + 1
+          redis.call('ZADD', waiting, int(now + PASSED_OVER), id)
         else
           break
         end
