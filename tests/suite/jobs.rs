@@ -123,12 +123,11 @@ async fn settle(client: &mut V1Client, event: &str, receipt: &str, d: &Value) ->
     let mut others = Vec::new();
     loop {
         let payload = client.next().await;
-        if payload["n"] != "settle" {
-            others.push(payload);
-        } else {
+        if payload["n"] == "settle" {
             client.put_back(others);
             return (payload["t"].as_str().unwrap().to_owned(), payload["d"]["code"].clone());
         }
+        others.push(payload);
     }
 }
 

@@ -159,6 +159,14 @@ async fn publish_as(node: &NodeProcess, name: Option<&str>, bytes: usize) -> (u1
     (answer.status, answer.json())
 }
 
+/// Sends this body with the key of an administrator. Returns the status and the answer.
+async fn administer(node: &NodeProcess, target: &str, body: &str) -> (u16, Value) {
+    let bearer = format!("Bearer {}", key("root"));
+    let headers = [("authorization", bearer.as_str())];
+    let answer = request(node.address(), "POST", target, &headers, body).await;
+    (answer.status, answer.json())
+}
+
 async fn refusal(node: &NodeProcess, trigger: &Trigger) -> (u16, Value) {
     let long = "x".repeat(200);
     match trigger {
@@ -168,35 +176,18 @@ async fn refusal(node: &NodeProcess, trigger: &Trigger) -> (u16, Value) {
             publish_as(node, None, 1).await
         }
         Trigger::IssuesTwoTickets => {
-            let bearer = format!("Bearer {}", key("root"));
-            let issue = async || {
-                let headers = [("authorization", bearer.as_str())];
-                request(node.address(), "POST", "/api/v1/tickets", &headers, "{}").await
-            };
-            issue().await;
-            let answer = issue().await;
-            (answer.status, answer.json())
+            administer(node, "/api/v1/tickets", "{}").await;
+            administer(node, "/api/v1/tickets", "{}").await
         }
         Trigger::PublishesTwoJobs => {
-            let bearer = format!("Bearer {}", key("root"));
-            let publish = async || {
-                let headers = [("authorization", bearer.as_str())];
-                let body = r#"{"t":"work","d":{}}"#;
-                request(node.address(), "POST", "/api/v1/events", &headers, body).await
-            };
-            publish().await;
-            let answer = publish().await;
-            (answer.status, answer.json())
+            let body = r#"{"t":"work","d":{}}"#;
+            administer(node, "/api/v1/events", body).await;
+            administer(node, "/api/v1/events", body).await
         }
         Trigger::AsksTwice => {
             let mut bot = V1Client::session(node, "bot", &key("bot")).await;
             bot.expect_requests();
-            let bearer = format!("Bearer {}", key("root"));
-            let ask = async || {
-                let headers = [("authorization", bearer.as_str())];
-                let body = r#"{"t":"ask","d":{}}"#;
-                request(node.address(), "POST", "/api/v1/requests", &headers, body).await
-            };
+            let ask = async || administer(node, "/api/v1/requests", r#"{"t":"ask","d":{}}"#).await;
             let (_, answer) = tokio::join!(ask(), async {
                 let mut asked = bot.next().await;
                 while asked["t"] != "ask" {
@@ -207,7 +198,7 @@ async fn refusal(node: &NodeProcess, trigger: &Trigger) -> (u16, Value) {
                     .await;
                 refused
             });
-            (answer.status, answer.json())
+            answer
         }
         Trigger::PublishesWithTwoNames => {
             publish_as(node, Some("a"), 1).await;
