@@ -51,6 +51,10 @@ pub enum Contestant {
     GatewayAgain,
     /// `gateway-zlib`: the node, with receivers that ask for `compression=zlib`.
     GatewayZlib,
+    /// `positions`: the node, with receivers that are told the positions of events.
+    Positions,
+    /// `watching`: the node, with websites that watch five guilds and are told positions and counts.
+    Watching,
     /// `discord`: the node, with receivers that speak version 10 of Discord's protocol.
     Discord,
     /// `discord-zlib`: like `discord`, with `compress=zlib-stream`.
@@ -86,10 +90,12 @@ pub enum PeerServer {
 
 impl Contestant {
     /// All contestants with their names.
-    const NAMES: [(Self, &str); 15] = [
+    const NAMES: [(Self, &str); 17] = [
         (Self::Gateway, "gateway"),
         (Self::GatewayAgain, "gateway-again"),
         (Self::GatewayZlib, "gateway-zlib"),
+        (Self::Positions, "positions"),
+        (Self::Watching, "watching"),
         (Self::Discord, "discord"),
         (Self::DiscordZlib, "discord-zlib"),
         (Self::GatewayTwo, "gateway-two"),
@@ -148,6 +154,8 @@ impl PeerServer {
 enum NodeProtocol {
     V1,
     V1Zlib,
+    V1Positions,
+    V1Watching,
     Discord,
     DiscordZlib,
 }
@@ -157,6 +165,8 @@ impl NodeProtocol {
         match self {
             Self::V1 => Box::new(UtilbotDialect::new(key, false)),
             Self::V1Zlib => Box::new(UtilbotDialect::new(key, true)),
+            Self::V1Positions => Box::new(UtilbotDialect::with_positions(key)),
+            Self::V1Watching => Box::new(UtilbotDialect::watching(key)),
             Self::Discord => Box::new(DiscordDialect::new(key, false)),
             Self::DiscordZlib => Box::new(DiscordDialect::new(key, true)),
         }
@@ -187,6 +197,8 @@ impl ContestSetup {
         match contestant {
             Contestant::Gateway | Contestant::GatewayAgain => self.node(&self.gateway, NodeProtocol::V1, 1),
             Contestant::GatewayZlib => self.node(&self.gateway, NodeProtocol::V1Zlib, 1),
+            Contestant::Positions => self.node(&self.gateway, NodeProtocol::V1Positions, 1),
+            Contestant::Watching => self.node(&self.gateway, NodeProtocol::V1Watching, 1),
             Contestant::Discord => self.node(&self.gateway, NodeProtocol::Discord, 1),
             Contestant::DiscordZlib => self.node(&self.gateway, NodeProtocol::DiscordZlib, 1),
             Contestant::GatewayTwo => self.node(&self.gateway, NodeProtocol::V1, 2),

@@ -1,7 +1,7 @@
 //! The protocol between a client and a contestant, reduced to what a receiver and a sender need.
 
 use gateway_harness::frame;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::announcement::Announcement;
 
@@ -61,19 +61,39 @@ pub(super) trait Dialect {
 
 /// Version 1 of the Utilbot protocol.
 pub(super) struct UtilbotDialect {
-    bot: Vec<u8>,
-    website: Vec<u8>,
+    receiver: Vec<u8>,
+    /// The event that a receiver gets last, before the first announcement.
+    last: &'static str,
+    sender: Vec<u8>,
     is_zlib: bool,
 }
 
 impl UtilbotDialect {
-    /// Creates the dialect of clients that identify with `key`.
+    /// Creates the dialect of bots that identify with `key`.
     pub(super) fn new(key: &str, is_zlib: bool) -> Self {
-        let identify =
-            |kind| frame::text(&json!({ "op": 1, "t": "identify", "d": { "type": kind, "key": key } }).to_string());
+        let d = json!({ "type": "bot", "key": key });
+        Self::of(&d, "\"GLOBAL_GUILD_COUNT\"", key, is_zlib)
+    }
+
+    /// Creates the dialect of bots that are told the positions of events.
+    pub(super) fn with_positions(key: &str) -> Self {
+        let d = json!({ "type": "bot", "key": key, "positions": true });
+        Self::of(&d, "\"GLOBAL_GUILD_COUNT\"", key, false)
+    }
+
+    /// Creates the dialect of websites that watch five guilds and are told positions and counts.
+    pub(super) fn watching(key: &str) -> Self {
+        let guilds = ["1", "2", "3", "4", "5"];
+        let d = json!({ "type": "website", "key": key, "positions": true, "guilds": guilds, "counts": true });
+        Self::of(&d, "\"website_connect_success\"", key, false)
+    }
+
+    fn of(receiver: &Value, last: &'static str, key: &str, is_zlib: bool) -> Self {
+        let identify = |d: &Value| frame::text(&json!({ "op": 1, "t": "identify", "d": d }).to_string());
         Self {
-            bot: identify("bot"),
-            website: identify("website"),
+            receiver: identify(receiver),
+            last,
+            sender: identify(&json!({ "type": "website", "key": key })),
             is_zlib,
         }
     }
@@ -98,13 +118,13 @@ impl Dialect for UtilbotDialect {
         let has = |text: &str| payload.windows(text.len()).any(|part| part == text.as_bytes());
         // The last message before the first event.
         let last = match role {
-            ClientRole::Receiver => "\"GLOBAL_GUILD_COUNT\"",
+            ClientRole::Receiver => self.last,
             ClientRole::Sender => "\"website_connect_success\"",
         };
         if has("\"op\":5,") {
             HandshakeStep::Send(match role {
-                ClientRole::Receiver => self.bot.clone(),
-                ClientRole::Sender => self.website.clone(),
+                ClientRole::Receiver => self.receiver.clone(),
+                ClientRole::Sender => self.sender.clone(),
             })
         } else if has(last) {
             HandshakeStep::Ready

@@ -17,8 +17,8 @@ pub struct ContestOptions {
     /// Rounds; each measures every contestant once
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// Servers to compare: gateway, gateway-again, gateway-zlib, discord, discord-zlib, gateway-two, other, loop,
-    /// loop-joined; from `tests/bench/peers`: bun, ws, socketio, nchan, nats, centrifuge
+    /// Servers to compare: gateway, gateway-again, gateway-zlib, positions, watching, discord,
+    /// discord-zlib, gateway-two, other, loop, loop-joined; from `tests/bench/peers`: bun, ws, socketio, nchan, nats, centrifuge
     #[arg(
         long = "contenders",
         value_name = "CONTENDERS",
