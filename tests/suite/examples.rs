@@ -3,11 +3,11 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Stdio, time::Duration};
 
-use gateway_harness::{KEYS, NodeProcess, Ran, Setup, WAIT, eventually, key, request, run, tool, within_time};
-use serde_json::json;
+use gateway_harness::{KEYS, NodeProcess, Ran, Setup, WAIT, eventually, gateway, key, request, run, tool, within_time};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
     sync::watch,
     time::timeout,
@@ -318,6 +318,47 @@ async fn the_job_worker_acknowledges_jobs_and_gives_back_those_that_fail() {
         let jobs = answer["jobs"].as_array()?;
         let [job] = &jobs[..] else { return None };
         (job["d"]["page"] == 2 && job["state"] == "waiting" && job["attempts"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connect_takes_a_job_and_acknowledges_it() {
+    let node = Setup::new().file(&format!("{JOB}{KEYS}")).start().await;
+    let mut client = Command::new(gateway())
+        .args(["connect", "--url", &format!("ws://{}/", node.address()), "--jobs", "1"])
+        .env("UTILBOT_KEY", key("bot"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the node's binary starts");
+    let bearer = format!("Bearer {}", key("root"));
+    let headers = [("authorization", bearer.as_str())];
+    let body = r#"{"t":"render","d":{"page":1}}"#;
+    let answer = request(node.address(), "POST", "/api/v1/events", &headers, body).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let mut lines = BufReader::new(client.stdout.take().expect("a pipe")).lines();
+    let receipt = within_time("a job", WAIT, async {
+        while let Some(line) = lines.next_line().await.expect("text") {
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if let Some(receipt) = line["other"]["r"].as_str() {
+                return receipt.to_owned();
+            }
+        }
+        panic!("the client has ended");
+    })
+    .await;
+    let mut input = client.stdin.take().expect("a pipe");
+    input
+        .write_all(format!("ack {receipt}\n").as_bytes())
+        .await
+        .expect("the client reads");
+    eventually("the job is done", async || {
+        let jobs = request(node.address(), "GET", "/api/v1/jobs", &headers, "")
+            .await
+            .json();
+        (jobs["jobs"] == json!([])).then_some(())
     })
     .await;
 }
