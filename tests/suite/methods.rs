@@ -18,6 +18,7 @@ fn path(pattern: &str) -> String {
             "{application}" => "utilbot",
             "{guild}" => "7",
             "{id}" => "1",
+            "{job}" => "00000000000000000000000000000001",
             "{order}" => "reconnect",
             "{version:v(?:[6-9]|10)}" => "v10",
             segment => segment,
