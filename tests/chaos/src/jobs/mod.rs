@@ -44,13 +44,13 @@ const WORKERS: usize = 5;
 /// How many publishers there are.
 const PUBLISHERS: u32 = 8;
 /// How long a worker may take for a job, in milliseconds.
-const ACK_TIMEOUT_MS: u64 = 3000;
+const ACK_TIMEOUT_MS: u64 = 5000;
 /// How often a job is delivered, at most.
 const ATTEMPTS: u64 = 5;
 /// How many entries the log keeps: far less than the flood writes in a second.
 const LOG_ENTRIES: u64 = 200;
 /// How long the line is dead: longer than a worker may take, so that its jobs go to others.
-const DEAD: Duration = Duration::from_secs(5);
+const DEAD: Duration = Duration::from_secs(8);
 /// How long the last jobs may take.
 const SETTLING: Duration = Duration::from_secs(90);
 

@@ -23,8 +23,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The longest that a job takes, in milliseconds.
 const WORK_MS: u64 = 100;
 /// How long a job counts as held that the worker has forgotten. The gateway counts from the moment at which it chose the
-/// worker, which is earlier than the arrival.
-const HELD: Duration = Duration::from_millis(ACK_TIMEOUT_MS * 2 / 3);
+/// worker. If Redis went away right then, the job arrives seconds later.
+const HELD: Duration = Duration::from_millis(ACK_TIMEOUT_MS / 5);
 
 /// One worker, which connects again and again.
 pub(super) struct JobWorker {
