@@ -143,8 +143,10 @@ impl Dialect for UtilbotDialect {
 
     fn is_answer(&self, payload: &[u8]) -> bool {
         const ACK: &[u8] = b"{\"op\":11}";
+        // With positions, one follows.
+        let is_ack = payload == ACK || payload.starts_with(b"{\"op\":11,\"p\":");
         // No other packet is this short, so longer ones need not be inflated.
-        payload == ACK || (payload.len() < 2 * ACK.len() && inflated(payload).as_deref() == Some(ACK))
+        is_ack || (payload.len() < 2 * ACK.len() && inflated(payload).as_deref() == Some(ACK))
     }
 
     fn announcements(&self, payload: &[u8], each: &mut dyn FnMut(Announcement)) {
