@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use shared::{
     job::{JobDelivery, JobId},
+    routing::JobDefinition,
     session_id::SessionId,
 };
 
@@ -13,12 +14,24 @@ use super::position::Position;
 /// What makes an event a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its name.
+    /// Its name, which [`name_jobs`](super::name_jobs) gives it.
     pub id: JobId,
     /// How long a worker may take to acknowledge it.
     pub ack_timeout: Duration,
     /// How often it is delivered at most.
     pub attempts: u32,
+}
+
+impl Job {
+    /// Creates a job that has no name yet. Its id is 0.
+    pub fn unnamed(definition: JobDefinition) -> Self {
+        let JobDefinition { ack_timeout, attempts } = definition;
+        Self {
+            id: JobId::from_raw(0),
+            ack_timeout,
+            attempts,
+        }
+    }
 }
 
 /// What a session that takes jobs joins with.

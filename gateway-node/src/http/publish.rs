@@ -9,9 +9,8 @@ use shared::{
     client_type::{ClientType, ClientTypes},
     discord::{Header, Target, check_data},
     idempotency_key::IdempotencyKey,
-    job::JobId,
     problem::{Problem, ProblemKind},
-    routing::{Delivery, EventTable, JobDefinition},
+    routing::{Delivery, EventTable},
 };
 
 use super::{ApiError, HttpState, body::Body, object::Object};
@@ -246,16 +245,7 @@ impl PublishBody<'_> {
                         user: None,
                         to_tickets: route.to_tickets,
                         request: None,
-                        job: route.job.map(|job| {
-                            // It is named before it is published.
-                            let id = JobId::from_raw(0);
-                            let JobDefinition { ack_timeout, attempts } = job;
-                            Box::new(Job {
-                                id,
-                                ack_timeout,
-                                attempts,
-                            })
-                        }),
+                        job: route.job.map(|job| Box::new(Job::unnamed(job))),
                         discord: route.to_discord.then(header),
                         d: d.into(),
                     };

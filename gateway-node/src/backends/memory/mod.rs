@@ -443,8 +443,8 @@ impl Backplane for MemoryBackplane {
     }
 }
 
-/// Returns the positions of the events of one call, of which the first one that is no job has the position `first`. That
-/// of a job means nothing.
+/// Returns the positions of the events of one call. `first` is that of the first event that is not a job. The position of
+/// a job means nothing.
 fn positions(first: Position, is_job: &[bool]) -> Vec<Position> {
     let mut next = first;
     let position = |is_job: &bool| {

@@ -27,8 +27,7 @@ use shared::{
     close::Close,
     compression::{InflateError, inflate_into},
     discord::{Header, Target},
-    job::JobId,
-    routing::{JobDefinition, Route},
+    routing::Route,
     ticket::TicketRights,
     token_bucket::TokenBucket,
     v1::{
@@ -370,16 +369,7 @@ fn publication(route: &Route<'_>, d: &str, rights: Option<&TicketRights>) -> Pub
         user: rights.and_then(|rights| rights.user.clone()),
         to_tickets: route.to_tickets,
         request: None,
-        job: route.job.map(|job| {
-            // It is named when it is published.
-            let id = JobId::from_raw(0);
-            let JobDefinition { ack_timeout, attempts } = job;
-            Box::new(Job {
-                id,
-                ack_timeout,
-                attempts,
-            })
-        }),
+        job: route.job.map(|job| Box::new(Job::unnamed(job))),
         discord: route.to_discord.then(header),
         d: d.into(),
     }

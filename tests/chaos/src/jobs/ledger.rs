@@ -20,7 +20,7 @@ pub(super) struct LedgerState {
     pub(super) over_limit: u64,
 }
 
-/// What is known of one job.
+/// The publications, deliveries and acknowledgements of one job.
 #[derive(Debug, Default)]
 pub(super) struct JobRecord {
     /// The ids under which it was accepted, which should be one.

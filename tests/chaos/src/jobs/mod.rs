@@ -203,7 +203,7 @@ const fn is_poison(number: u64) -> bool {
     number % POISON == POISON / 2
 }
 
-/// Returns the numbers of the jobs in a state, of which a node lists a thousand, or `None` if Redis is away.
+/// Returns the numbers of up to a thousand jobs in a state, or `None` if Redis is away.
 async fn listed(node: SocketAddr, state: &str) -> Option<Vec<u64>> {
     let target = format!("/api/v1/jobs?state={state}&limit=1000");
     let bearer = format!("Bearer {}", key("root"));

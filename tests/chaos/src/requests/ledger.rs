@@ -13,11 +13,11 @@ pub(super) struct Ledger(Arc<Mutex<LedgerState>>);
 pub(super) struct LedgerState {
     /// The requests sent, by number.
     pub(super) requests: BTreeMap<u64, RequestRecord>,
-    /// Answers with a nonce that nobody has sent.
+    /// How many answers have a nonce that belongs to no request.
     pub(super) unknown: u64,
 }
 
-/// What is known of one request.
+/// The deliveries and outcomes of one request.
 #[derive(Debug, Default)]
 pub(super) struct RequestRecord {
     /// The connections of bots that got it.
