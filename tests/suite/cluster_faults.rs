@@ -20,6 +20,7 @@ async fn loses_nothing(fault: ClusterFault, seed: u64, backing: Backing) {
         strikes: 2,
         backing,
         rate: None,
+        log_entries: None,
     };
     println!("{} with seed {seed}", fault.name());
     let row = within_time("the run", RUN, world.run()).await;

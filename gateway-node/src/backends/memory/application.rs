@@ -88,7 +88,8 @@ pub(super) struct MemberState {
     /// The number of the last request that it was given.
     pub(super) last_request: u64,
     report: Option<Report>,
-    waiting: Option<DelayedReport>,
+    /// Boxed because few members have one.
+    waiting: Option<Box<DelayedReport>>,
 }
 
 impl MemberState {
@@ -304,11 +305,11 @@ impl MemoryApplication {
             let (answer, answered) = oneshot::channel();
             let mut applied = member.waiting.take().map_or_else(Vec::new, |delayed| delayed.applied);
             applied.push(answer);
-            member.waiting = Some(DelayedReport {
+            member.waiting = Some(Box::new(DelayedReport {
                 key: Arc::clone(key),
                 report,
                 applied,
-            });
+            }));
             if !was_waiting {
                 self.waiting.push_back(id);
             }

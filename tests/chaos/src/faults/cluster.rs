@@ -60,6 +60,7 @@ pub(super) struct TestCluster {
     endpoints: watch::Sender<Vec<Option<NodeEndpoint>>>,
     bots_admitted: watch::Sender<bool>,
     reports: watch::Sender<u64>,
+    log_entries: Option<u32>,
     recorder: Recorder,
     /// What was done to the cluster, and when.
     actions: Vec<String>,
@@ -76,13 +77,22 @@ struct NodeSlot {
 }
 
 impl TestCluster {
-    /// Starts everything and waits until it is ready. Redis is started with these directives.
-    pub(super) async fn start(backing: Backing, directives: &[(&str, &str)], recorder: Recorder) -> Self {
+    /// Starts everything and waits until it is ready. Redis is started with these directives, and its log has at most
+    /// `log_entries` entries.
+    pub(super) async fn start(
+        backing: Backing,
+        directives: &[(&str, &str)],
+        log_entries: Option<u32>,
+        recorder: Recorder,
+    ) -> Self {
         let nodes = backing.nodes();
         let redis = match backing {
             Backing::Memory => None,
             Backing::Redis => Some(RedisProcess::start_with(&[&DIRECTIVES, directives].concat()).await),
         };
+        if log_entries.is_some() {
+            recorder.allow_invalidation();
+        }
         let mut proxies = Vec::new();
         if let Some(redis) = &redis {
             for _ in 0..nodes {
@@ -96,6 +106,7 @@ impl TestCluster {
             endpoints: watch::Sender::new(vec![None; nodes]),
             bots_admitted: watch::Sender::new(true),
             reports: watch::Sender::new(0),
+            log_entries,
             recorder,
             actions: Vec::new(),
             truncations: Vec::new(),
@@ -221,6 +232,10 @@ impl TestCluster {
             .set("v1.guild_count_interval_ms", 500)
             .set("drain.spread_ms", 500)
             .set("drain.deadline_ms", 5000);
+        let setup = match self.log_entries {
+            Some(entries) => setup.set("cluster.log_entries", entries),
+            None => setup,
+        };
         match self.proxies.get(index) {
             Some(proxy) => setup.redis(&format!("redis://{}/", proxy.address())),
             None => setup,

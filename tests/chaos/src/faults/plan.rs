@@ -51,6 +51,9 @@ pub struct FaultPlan {
     pub backing: Backing,
     /// How many events each publisher sends per second; `None` leaves that to the seed.
     pub rate: Option<u32>,
+    /// The maximum number of entries in the log; `None` leaves the node's default. If entries are trimmed while clients
+    /// are away, sessions may lose their place.
+    pub log_entries: Option<u32>,
 }
 
 impl FaultPlan {
@@ -58,7 +61,13 @@ impl FaultPlan {
     pub async fn run(self) -> FaultRow {
         let mut rng = Rng::with_seed(self.seed);
         let recorder = Recorder::new();
-        let mut cluster = TestCluster::start(self.backing, self.fault.directives(), recorder.clone()).await;
+        let mut cluster = TestCluster::start(
+            self.backing,
+            self.fault.directives(),
+            self.log_entries,
+            recorder.clone(),
+        )
+        .await;
         let phase = watch::Sender::new(RunPhase::Connecting);
         let context = RunContext {
             recorder: recorder.clone(),

@@ -37,6 +37,9 @@ pub struct FaultOptions {
     /// How many events each publisher sends per second [default: decided by the seed]
     #[arg(long)]
     pub rate: Option<u32>,
+    /// The maximum number of entries in the log [default: that of the node]
+    #[arg(long)]
+    pub log_entries: Option<u32>,
     /// Writes what happened and what the nodes logged into this folder: one file for each run, and one for each node
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
@@ -93,6 +96,7 @@ pub async fn run(options: &FaultOptions) -> Result<FaultReport> {
                 strikes: options.strikes.unwrap_or(u32::MAX),
                 backing: options.backing,
                 rate: options.rate,
+                log_entries: options.log_entries,
             };
             let row = plan.run().await;
             println!("{}", row.line());

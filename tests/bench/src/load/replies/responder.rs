@@ -18,7 +18,7 @@ pub(super) trait Requester {
     fn replies(&mut self, each: &mut dyn FnMut(u64)) -> Result<()>;
 }
 
-/// Sends `count` requests beginning with `first`, of which at most `in_flight` wait for their replies at any time. Adds
+/// Sends `count` requests beginning with `first`, with at most `in_flight` of them waiting for their replies at any time. Adds
 /// the time from each request to its reply to `latencies`.
 pub(super) fn measure(
     requester: &mut dyn Requester,
