@@ -20,6 +20,11 @@ ulimit -n "$(ulimit -Hn)"
 cargo build --workspace --bins --tests
 export UTILBOT_TEST_GATEWAY=$target/debug/gateway-node
 
+# The node without its optional features. Its dependencies have other features, so it has a folder of its own.
+cargo build --package gateway-node --no-default-features --target-dir "$target/features" \
+    --config 'profile.dev.package."*".opt-level=0'
+export UTILBOT_TEST_GATEWAY_WITHOUT_FEATURES=$target/features/debug/gateway-node
+
 if [ $# -eq 0 ]; then
     "$UTILBOT_TEST_PYTHON" tests/conformance/run.py --binary "$UTILBOT_TEST_GATEWAY" --report "$target/conformance"
 fi

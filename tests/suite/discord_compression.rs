@@ -22,7 +22,7 @@ async fn check_connection(query: &str, compress: Option<bool>) {
     check_connection_to(node().await, query, compress).await;
 }
 
-async fn check_connection_to(node: NodeProcess, query: &str, compress: Option<bool>) {
+pub(crate) async fn check_connection_to(node: NodeProcess, query: &str, compress: Option<bool>) {
     let mut client = DiscordClient::greeted(&node, query).await;
     client.heartbeat().await;
     let identify = json!({ "token": key("bot"), "intents": ALL_INTENTS, "properties": {}, "compress": compress });

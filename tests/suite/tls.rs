@@ -15,7 +15,7 @@ use tokio_rustls::{
 };
 
 /// Writes a new certificate for `localhost`. Returns a root store that trusts it.
-fn renew(folder: &Path) -> RootCertStore {
+pub(crate) fn renew(folder: &Path) -> RootCertStore {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(folder.join("chain.pem"), cert.pem()).unwrap();
     fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();

@@ -8,16 +8,28 @@ use std::{
 
 use clap::Args;
 
-use super::http_client;
-use crate::logging::escape;
+use super::{
+    http_client,
+    options::default_file,
+    target::{Target, TargetOptions},
+};
+use crate::{config::Sources, logging::escape};
 
 /// The options of `healthcheck`. Exit codes: 0 the response is 200, 1 anything else.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Exit codes: 0 the response is 200, 1 anything else.")]
+#[command(
+    after_help = "Without --url it asks the node of the configuration, which it reads like `serve`: from --config or \
+                  /etc/utilbot/gateway.toml, and from the environment.\n\n\
+                  Exit codes: 0 the response is 200, 1 anything else."
+)]
 pub struct HealthcheckArgs {
-    /// URL to request
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/livez")]
-    pub url: String,
+    /// The node.
+    #[command(flatten)]
+    pub target: TargetOptions,
+
+    /// What to request if there is no --url
+    #[arg(long, value_name = "PATH", default_value = "/livez", conflicts_with = "url")]
+    pub path: String,
 
     /// Timeout in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -25,8 +37,8 @@ pub struct HealthcheckArgs {
 }
 
 /// Requests the URL in `args`; see [`HealthcheckArgs`] for the exit codes. Blocks for at most `timeout_ms`.
-pub fn run(args: &HealthcheckArgs) -> ExitCode {
-    let (line, code) = match check(args) {
+pub fn run(args: &HealthcheckArgs, environment: impl IntoIterator<Item = (String, String)>) -> ExitCode {
+    let (line, code) = match check(args, environment) {
         Ok(()) => ("healthy".to_owned(), ExitCode::SUCCESS),
         Err(problem) => (format!("unhealthy: {}", escape(&problem)), ExitCode::FAILURE),
     };
@@ -35,16 +47,34 @@ pub fn run(args: &HealthcheckArgs) -> ExitCode {
     code
 }
 
-fn check(args: &HealthcheckArgs) -> Result<(), String> {
-    http_client::check_url(&args.url).map_err(|error| error.to_string())?;
-    let response = http_client::agent(Duration::from_millis(args.timeout_ms))
-        .get(&args.url)
+fn check(args: &HealthcheckArgs, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+    let target = target(args, environment)?;
+    http_client::check_url(&target.url).map_err(|error| error.to_string())?;
+    let response = http_client::agent(&target, Duration::from_millis(args.timeout_ms))
+        .get(&target.url)
         .call()
-        .map_err(|error| format!("no response from {}: {error}", args.url))?;
+        .map_err(|error| format!("no response from {}: {error}", target.url))?;
     match response.status().as_u16() {
         200 => Ok(()),
-        status => Err(format!("{} answered HTTP {status}", args.url)),
+        status => Err(format!("{} answered HTTP {status}", target.url)),
     }
+}
+
+/// Decides what to request.
+fn target(args: &HealthcheckArgs, environment: impl IntoIterator<Item = (String, String)>) -> Result<Target, String> {
+    if args.target.url.is_some() {
+        return args
+            .target
+            .target(false, environment)
+            .map_err(|error| error.to_string());
+    }
+    let file = args.target.config.clone().or_else(default_file);
+    let sources = Sources::new().file(file).environment(environment);
+    // A fault elsewhere in the configuration does not say how the running node is.
+    let mut target = Target::of(sources.draft().settings(), false);
+    let path = args.path.strip_prefix('/').unwrap_or(&args.path);
+    target.url.push_str(path);
+    Ok(target)
 }
 
 #[cfg(test)]
@@ -54,10 +84,16 @@ mod tests {
     use super::{super::http_client::tests, *};
 
     fn check_url(url: &str, timeout_ms: u64) -> Result<(), String> {
-        check(&HealthcheckArgs {
-            url: url.to_owned(),
+        let target = TargetOptions {
+            url: Some(url.to_owned()),
+            ..TargetOptions::default()
+        };
+        let args = HealthcheckArgs {
+            target,
+            path: String::new(),
             timeout_ms,
-        })
+        };
+        check(&args, [])
     }
 
     #[test]
@@ -79,7 +115,7 @@ mod tests {
     #[test]
     fn an_unreachable_node_or_a_bad_url_is_unhealthy() {
         assert!(check_url(&tests::nobody(), 5_000).is_err());
-        assert!(check_url("https://h/", 5_000).is_err());
+        assert!(check_url("https://127.0.0.1:1/", 5_000).is_err());
         assert!(check_url("http://[", 5_000).is_err());
     }
 

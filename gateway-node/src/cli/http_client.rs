@@ -1,33 +1,36 @@
-//! The HTTP client of the commands: plain HTTP, no proxy, no redirects, one deadline for the whole request.
+//! The HTTP client of the commands: no proxy, no redirects, one deadline for the whole request.
 
 use std::time::Duration;
 
-use ureq::{Agent, Body, http::Response};
+use ureq::Agent;
+#[cfg(feature = "client")]
+use ureq::{Body, http::Response};
+
+use super::target::Target;
 
 /// Maximum bytes read of a response body.
+#[cfg(feature = "client")]
 const BODY_BYTES: u64 = 1 << 20;
 
 /// Why a URL cannot be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UrlError {
-    #[error("--url: this client does not support TLS; request the node itself with http://")]
-    Tls,
-    #[error("--url: expected http://HOST:PORT")]
+    #[error("--url: expected http://HOST:PORT or https://HOST")]
     Scheme,
 }
 
-/// Refuses a URL that does not start with `http://`.
+/// Refuses a URL that does not start with `http://` or `https://`.
 pub(super) fn check_url(url: &str) -> Result<(), UrlError> {
     match url.split_once("://") {
-        Some(("http", rest)) if !rest.is_empty() => Ok(()),
-        Some(("https", _)) => Err(UrlError::Tls),
+        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(()),
         _ => Err(UrlError::Scheme),
     }
 }
 
-/// Returns a client whose requests take at most `limit`, from the DNS lookup to the last byte.
-pub(super) fn agent(limit: Duration) -> Agent {
+/// Returns a client of a node whose requests take at most `limit`, from the DNS lookup to the last byte.
+pub(super) fn agent(target: &Target, limit: Duration) -> Agent {
     Agent::config_builder()
+        .tls_config(target.trust.of_http(target.url.starts_with("https:")))
         .timeout_global(Some(limit))
         // A local node is not behind the proxy of the environment, and a key must not be sent to that proxy.
         .proxy(None)
@@ -40,6 +43,7 @@ pub(super) fn agent(limit: Duration) -> Agent {
 }
 
 /// Reads the body of a response as text.
+#[cfg(feature = "client")]
 pub(super) fn body(response: &mut Response<Body>) -> Result<String, ureq::Error> {
     response
         .body_mut()
@@ -101,7 +105,7 @@ pub(super) mod tests {
     #[test]
     fn only_http_urls_are_accepted() {
         assert_eq!(check_url("http://127.0.0.1:8080"), Ok(()));
-        assert_eq!(check_url("https://h"), Err(UrlError::Tls));
+        assert_eq!(check_url("https://h"), Ok(()));
         for bad in ["", "127.0.0.1:8080", "ws://h", "http://", "file:///etc"] {
             assert_eq!(check_url(bad), Err(UrlError::Scheme), "{bad}");
         }

@@ -3,8 +3,10 @@
 //! Each command has its own file. A command receives its settings and an output to print to, and returns its error.
 //! Only [`run`] deals with the process: its arguments, environment, output and exit code.
 
+#[cfg(feature = "client")]
 pub mod connect;
 pub mod healthcheck;
+#[cfg(feature = "client")]
 pub mod publish;
 pub mod serve;
 
@@ -12,19 +14,23 @@ mod check_config;
 mod error;
 mod http_client;
 mod keys;
+mod options;
 mod print_config;
+mod target;
+mod trust;
 
 use std::{
     ffi::{OsStr, OsString},
     io::{self, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use error::CliError;
 pub use keys::{KeysCommand, NewKey};
+pub use options::{DEFAULT_FILE, FileOption, NodeOptions};
+pub use target::TargetOptions;
 
 use crate::{config::Sources, logging, node::Preflight};
 
@@ -37,49 +43,32 @@ pub struct Cli {
     pub command: Option<CliCommand>,
     /// Where the configuration comes from.
     #[command(flatten)]
-    pub config: ConfigOptions,
-}
-
-/// The flags that choose the configuration. Every command accepts them.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ConfigOptions {
-    /// Configuration file (TOML); environment variables and other flags override it
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Address and port of the public listener; port 0 picks a free one
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
-    pub bind: Option<String>,
-    /// Format of log lines: text or json
-    #[arg(long, global = true, value_name = "FORMAT")]
-    pub log_format: Option<String>,
-}
-
-impl ConfigOptions {
-    /// Returns the sources of the configuration: these flags and `environment`.
-    pub fn sources(&self, environment: impl IntoIterator<Item = (String, String)>) -> Sources {
-        Sources::new()
-            .file(self.config.clone())
-            .environment(environment)
-            .bind(self.bind.clone())
-            .log_format(self.log_format.clone())
-    }
+    pub options: NodeOptions,
 }
 
 /// The commands of the binary.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Run the node (the default)
-    Serve,
+    Serve(NodeOptions),
     /// Check whether a node would start with this configuration; print one line for each problem
-    CheckConfig,
+    CheckConfig(NodeOptions),
     /// Print the effective configuration as TOML, with the meaning of each setting and without secrets
-    PrintConfig,
+    PrintConfig(NodeOptions),
     /// Create, list and revoke keys
-    #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeysCommand,
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        file: FileOption,
+    },
     /// Connect as a client: show what arrives and send what you type
+    #[cfg(feature = "client")]
     Connect(connect::ConnectArgs),
     /// Publish one event over HTTP
+    #[cfg(feature = "client")]
     Publish(publish::PublishArgs),
     /// Check whether a node is healthy
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -124,19 +113,35 @@ fn execute(
     out: &mut dyn Write,
 ) -> Result<ExitCode, CliError> {
     let cli = Cli::try_parse_from(arguments)?;
-    let sources = cli.config.sources(environment);
-    match cli.command.unwrap_or(CliCommand::Serve) {
-        CliCommand::Serve => return Ok(serve::run(Preflight::of(&sources, crate::clock::wall_clock())?)),
-        CliCommand::CheckConfig => check_config::run(&sources, out, &mut io::stderr())?,
-        CliCommand::PrintConfig => print_config::run(&sources, out)?,
+    let before = cli.options;
+    match cli.command.unwrap_or_else(|| CliCommand::Serve(NodeOptions::default())) {
+        CliCommand::Serve(options) => {
+            let sources = options.or(before).sources(environment);
+            return Ok(serve::run(Preflight::of(&sources, crate::clock::wall_clock())?));
+        }
+        CliCommand::CheckConfig(options) => {
+            check_config::run(&options.or(before).sources(environment), out, &mut io::stderr())?;
+        }
+        CliCommand::PrintConfig(options) => print_config::run(&options.or(before).sources(environment), out)?,
         // Clients: they need no configuration and have their own exit codes.
-        CliCommand::Connect(args) => return Ok(connect::run(&args)),
-        CliCommand::Publish(args) => return Ok(publish::run(&args)),
-        CliCommand::Healthcheck(args) => return Ok(healthcheck::run(&args)),
-        CliCommand::Keys(command) => keys::run(&command, cli.config.config.as_deref(), &sources, out)?,
+        #[cfg(feature = "client")]
+        CliCommand::Connect(args) => return Ok(connect::run(&args, environment)),
+        #[cfg(feature = "client")]
+        CliCommand::Publish(args) => return Ok(publish::run(&args, environment)),
+        CliCommand::Healthcheck(args) => return Ok(healthcheck::run(&args, environment)),
+        CliCommand::Keys { command, file } => {
+            let config = file.config.or(before.config).or_else(options::default_file);
+            let sources = Sources::new().file(config.clone()).environment(environment);
+            keys::run(&command, config.as_deref(), &sources, out)?;
+        }
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a line for the person who runs a command.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "gateway-node: {}", logging::escape(message));
 }
 
 fn text(text: &OsStr) -> String {

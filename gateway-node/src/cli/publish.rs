@@ -7,15 +7,20 @@ use std::{
 };
 
 use clap::Args;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    connect::{KeyArgs, compact, complain, object},
+    complain,
+    connect::{KeyArgs, compact, object},
     http_client,
+    target::{KeyUse, Target, TargetOptions},
 };
-use crate::logging::{escape, escape_json};
+use crate::{
+    config::Permission,
+    logging::{escape, escape_json},
+};
 
 /// The options of `publish`. Exit codes: 0 the event or job is accepted, or the reply is printed; 1 no response; 2 refused, or no
 /// reply; 64 invalid options.
@@ -25,9 +30,9 @@ use crate::logging::{escape, escape_json};
                   64 invalid options."
 )]
 pub struct PublishArgs {
-    /// The node's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub url: String,
+    /// The node.
+    #[command(flatten)]
+    pub target: TargetOptions,
 
     /// Where the key comes from.
     #[command(flatten)]
@@ -90,15 +95,10 @@ impl PublishCommandError {
 }
 
 /// Publishes the event in `args`; see [`PublishArgs`] for the exit codes.
-pub fn run(args: &PublishArgs) -> ExitCode {
-    let key = match args.key.load() {
-        Ok(key) => key,
-        Err(error) => {
-            complain(&error.to_string());
-            return ExitCode::from(64);
-        }
-    };
-    match publish(args, &key) {
+pub fn run(args: &PublishArgs, environment: impl IntoIterator<Item = (String, String)>) -> ExitCode {
+    let target = args.target.target(false, environment);
+    let target = target.map_err(|error| PublishCommandError::Usage(error.to_string()));
+    match target.and_then(|target| publish(args, &target)) {
         // The event is published even if the output is not read.
         Ok(answer) => {
             let _ = writeln!(io::stdout(), "{answer}");
@@ -116,26 +116,29 @@ pub fn run(args: &PublishArgs) -> ExitCode {
 /// # Errors
 ///
 /// [`PublishCommandError`], which never shows the key.
-fn publish(args: &PublishArgs, key: &SecretString) -> Result<String, PublishCommandError> {
+fn publish(args: &PublishArgs, target: &Target) -> Result<String, PublishCommandError> {
     #[derive(Serialize)]
     struct PublishedBody<'a> {
         t: &'a str,
         d: &'a RawValue,
     }
 
-    http_client::check_url(&args.url).map_err(|error| PublishCommandError::Usage(error.to_string()))?;
+    let usage = |error: String| PublishCommandError::Usage(error);
+    http_client::check_url(&target.url).map_err(|error| usage(error.to_string()))?;
+    let configured = target.key(KeyUse::Request(Permission::Publish));
+    let key = args.key.load(configured).map_err(|error| usage(error.to_string()))?;
     let data = object(args.data.trim())
         .map_err(|problem| PublishCommandError::Usage(format!("JSON must be an object: {problem}")))?;
     let event = serde_json::to_string(&PublishedBody { t: &args.name, d: data })
         .map_err(|error| PublishCommandError::Usage(error.to_string()))?;
 
     let no_answer = |source| PublishCommandError::NoAnswer {
-        url: args.url.clone(),
+        url: target.url.clone(),
         source,
     };
     let path = if args.wait { "requests" } else { "events" };
-    let url = format!("{}/api/v1/{path}", args.url.trim_end_matches('/'));
-    let mut response = http_client::agent(Duration::from_millis(args.timeout_ms))
+    let url = format!("{}/api/v1/{path}", target.url.trim_end_matches('/'));
+    let mut response = http_client::agent(target, Duration::from_millis(args.timeout_ms))
         .post(url)
         .header("authorization", format!("Bearer {}", key.expose_secret()))
         .header("content-type", "application/json")
@@ -195,14 +198,20 @@ mod tests {
 
     fn publish_to(url: &str, data: &str) -> Result<String, PublishCommandError> {
         let args = PublishArgs {
-            url: url.to_owned(),
-            key: KeyArgs::default(),
+            target: TargetOptions {
+                url: Some(url.to_owned()),
+                ..TargetOptions::default()
+            },
+            key: KeyArgs {
+                file: None,
+                from_environment: Some("id.verysecret".into()),
+            },
             timeout_ms: 5_000,
             wait: false,
             name: "announce".to_owned(),
             data: data.to_owned(),
         };
-        publish(&args, &"id.verysecret".into())
+        publish(&args, &args.target.target(false, []).unwrap())
     }
 
     #[test]
@@ -224,14 +233,20 @@ mod tests {
     fn a_request_prints_the_data_of_its_reply_or_why_there_is_none() {
         let ask = |url: &str| {
             let args = PublishArgs {
-                url: url.to_owned(),
-                key: KeyArgs::default(),
+                target: TargetOptions {
+                    url: Some(url.to_owned()),
+                    ..TargetOptions::default()
+                },
+                key: KeyArgs {
+                    file: None,
+                    from_environment: Some("id.verysecret".into()),
+                },
                 timeout_ms: 5_000,
                 wait: true,
                 name: "get_settings".to_owned(),
                 data: "{}".to_owned(),
             };
-            publish(&args, &"id.verysecret".into())
+            publish(&args, &args.target.target(false, []).unwrap())
         };
         let (url, served) = tests::serve("HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"d\":{\"a\": 1}}");
         assert_eq!(ask(&url).unwrap(), r#"{"a":1}"#);
@@ -282,6 +297,6 @@ mod tests {
             let error = publish_to("http://127.0.0.1:1", data).unwrap_err();
             assert_eq!(error.exit_code(), 64, "{data}");
         }
-        assert_eq!(publish_to("https://h", "{}").unwrap_err().exit_code(), 64);
+        assert_eq!(publish_to("ftp://h", "{}").unwrap_err().exit_code(), 64);
     }
 }

@@ -53,7 +53,9 @@ async fn serve(preflight: Preflight) -> Result<(), NodeError> {
     let mut out = io::stdout().lock();
     let banner = &node.banner;
     let said = if out.is_terminal() {
-        write!(out, "{}", banner.text(presented.as_deref()))
+        let program = std::env::args().next();
+        let program = program.as_deref().unwrap_or(env!("CARGO_PKG_NAME"));
+        write!(out, "{}", banner.text(presented.as_deref(), program))
     } else {
         writeln!(out, "{}", banner.json(presented.as_deref()))
     };

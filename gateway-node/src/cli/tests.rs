@@ -93,7 +93,7 @@ fn invalid_arguments_exit_with_64() {
 
 #[test]
 fn an_invalid_configuration_prints_one_line_and_exits_with_64() {
-    for command in ["", "serve", "check-config", "print-config", "keys list"] {
+    for command in ["", "serve", "check-config", "print-config"] {
         let (code, line) = run(&format!("{command} --bind here")).unwrap_err();
         assert_eq!((code, line.lines().count()), (64, 1));
         assert!(
@@ -108,6 +108,32 @@ fn flags_work_before_and_after_the_command() {
     for arguments in ["--bind 127.0.0.1:9 print-config", "print-config --bind 127.0.0.1:9"] {
         assert!(run(arguments).unwrap().contains("bind = \"127.0.0.1:9\""));
     }
+}
+
+#[test]
+fn options_are_accepted_only_where_they_do_something() {
+    for arguments in [
+        "keys list --bind 127.0.0.1:9",
+        "connect --log-format json",
+        "publish --development a {}",
+        "healthcheck --allow-host box",
+    ] {
+        assert_eq!(run(arguments).unwrap_err().0, 64, "{arguments}");
+    }
+}
+
+#[test]
+fn development_mode_for_other_machines_is_chosen_by_a_flag() {
+    let printed = run("print-config --development --allow-host box --allow-host gateway").unwrap();
+    for line in ["bind = \"0.0.0.0:8080\"", "allowed_hosts = [\"box\", \"gateway\"]"] {
+        assert!(printed.contains(line), "{line} is not in {printed}");
+    }
+    let printed = run("--development print-config --bind 0.0.0.0:9").unwrap();
+    assert!(printed.contains("bind = \"0.0.0.0:9\""));
+    let (_folder, path) = file(KEYS);
+    let (code, line) = with_config("check-config --development", &path).unwrap_err();
+    assert_eq!(code, 64);
+    assert!(line.ends_with("expected no keys with --development"), "{line}");
 }
 
 #[test]

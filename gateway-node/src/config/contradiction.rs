@@ -28,7 +28,7 @@ pub(super) fn find(draft: &mut Draft) {
     keys(draft);
     events(draft);
     if draft.findings().trusts_length("keys") {
-        draft.check(&["server.bind", "redis.url"], development);
+        draft.check(&["server.bind", "redis.url", "keys"], development);
     }
 }
 
@@ -282,9 +282,18 @@ fn job(draft: &mut Draft, index: usize) {
 }
 
 fn development(settings: &Settings) -> Result<(), ConfigError> {
-    if settings.development() && !settings.server.bind.ip().to_canonical().is_loopback() {
-        let expected =
-            "a loopback address such as 127.0.0.1, or a key in [[keys]]: without keys the node serves loopback only";
+    let is_wanted = settings.sources.development;
+    if is_wanted && !settings.development() {
+        let (path, thing) = if settings.keys.is_empty() {
+            ("redis.url", "Redis")
+        } else {
+            ("keys[0]", "keys")
+        };
+        return Err(settings.problem(path, format!("no {thing} with --development")));
+    }
+    if !is_wanted && settings.development() && !settings.server.bind.ip().to_canonical().is_loopback() {
+        let expected = "a loopback address such as 127.0.0.1, a key in [[keys]], or --development: without keys the node \
+                        serves loopback only";
         return Err(settings.problem("server.bind", expected));
     }
     Ok(())

@@ -94,6 +94,13 @@ impl Layer {
         self.set(key, Value::new(Some(&format!("flag {flag}")), text));
     }
 
+    /// Sets a setting that is a list from the values of a flag.
+    pub(super) fn flags(&mut self, key: &str, flag: &str, texts: &[String]) {
+        let origin = format!("flag {flag}");
+        let values = texts.iter().map(|text| Value::new(Some(&origin), text.as_str()));
+        self.set(key, Value::new(Some(&origin), ValueKind::Array(values.collect())));
+    }
+
     /// Inserts a value at a dotted path.
     fn set(&mut self, key: &str, value: Value) {
         let mut tables = &mut self.0;

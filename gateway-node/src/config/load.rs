@@ -13,6 +13,9 @@ use super::{
     sources::Sources,
 };
 
+/// The listener of `--development`. Inside a container, loopback cannot be reached from outside.
+const DEVELOPMENT_BIND: &str = "0.0.0.0:8080";
+
 impl Sources {
     /// Reads all sources and checks the resulting settings.
     ///
@@ -35,7 +38,16 @@ impl Sources {
         if let Some(format) = &self.log_format {
             flags.flag("log.format", "--log-format", format);
         }
+        if !self.allow_hosts.is_empty() {
+            flags.flags("server.allowed_hosts", "--allow-host", &self.allow_hosts);
+        }
+        // Weaker than a bind that the operator chose.
+        let mut development = Layer::default();
+        if self.development {
+            development.flag("server.bind", "--development", DEVELOPMENT_BIND);
+        }
         let merged = ::config::Config::builder()
+            .add_source(development)
             .add_source(file.unwrap_or_default())
             .add_source(Layer::environment(&self.environment, &docs, &mut findings))
             .add_source(flags)

@@ -11,6 +11,8 @@ pub struct Sources {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) bind: Option<String>,
     pub(super) log_format: Option<String>,
+    pub(super) development: bool,
+    pub(super) allow_hosts: Vec<String>,
 }
 
 impl Sources {
@@ -49,6 +51,20 @@ impl Sources {
         self.log_format = format;
         self
     }
+
+    /// Sets whether `--development` was given.
+    #[must_use]
+    pub fn development(mut self, is_given: bool) -> Self {
+        self.development = is_given;
+        self
+    }
+
+    /// Sets the values of `--allow-host`.
+    #[must_use]
+    pub fn allow_hosts(mut self, names: Vec<String>) -> Self {
+        self.allow_hosts = names;
+        self
+    }
 }
 
 impl fmt::Debug for Sources {
@@ -59,6 +75,8 @@ impl fmt::Debug for Sources {
             .field("environment", &self.environment.keys())
             .field("bind", &self.bind)
             .field("log_format", &self.log_format)
+            .field("development", &self.development)
+            .field("allow_hosts", &self.allow_hosts)
             .finish()
     }
 }

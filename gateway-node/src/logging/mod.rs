@@ -29,8 +29,10 @@ use env_logger::{
 use log::{Level, LevelFilter, Metadata, Record};
 use serde::Deserialize;
 
+pub(crate) use self::text::escape;
+#[cfg(feature = "client")]
+pub(crate) use self::text::escape_json;
 pub use self::text::{PEER_TEXT_BYTES, quote};
-pub(crate) use self::text::{escape, escape_json};
 use self::{
     queue::{LogQueue, LogQueueBounds},
     repeats::Repeats,

@@ -1,6 +1,9 @@
 //! The banner: what a node prints on standard output once it accepts connections.
 
-use std::{fmt::Write, net::SocketAddr};
+use std::{
+    fmt::Write,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use serde_json::json;
 
@@ -51,25 +54,103 @@ impl Banner {
         line.to_string()
     }
 
-    /// Formats the banner for a person, with a command to paste. `key` is the development key.
-    pub fn text(&self, key: Option<&str>) -> String {
+    /// Formats the banner for a person, with commands to paste. `key` is the development key, and `program` the command
+    /// that this node was started with.
+    pub fn text(&self, key: Option<&str>, program: &str) -> String {
+        let (http, web_socket) = if self.is_tls { ("https", "wss") } else { ("http", "ws") };
+        let here = address_here(self.address);
         let mut text = format!(
-            "Utilbot Gateway {} listens on {}\n  node    {}\n  health  {}://{}/health\n",
+            "Utilbot Gateway {} listens on {}\n  node      {}\n  health    {http}://{here}/health\n  \
+             protocol  {http}://{here}/protocol\n",
             env!("CARGO_PKG_VERSION"),
             self.url(),
             self.node,
-            if self.is_tls { "https" } else { "http" },
-            self.address
         );
-        if let Some(key) = key {
-            let url = self.url();
-            let _ = write!(
-                text,
-                "  key     {key}\n          (development mode: a new key at every start, with every permission)\n\n\
-                 Connect a bot from a second terminal:\n\n  \
-                 UTILBOT_KEY={key} cargo run --release -- connect --url {url}\n"
+        let Some(key) = key else {
+            return text;
+        };
+        let _ = write!(
+            text,
+            "  key       {key}\n            (development mode: a new key at every start, with every permission; it is \
+             also the token\n            of a bot, of the application utilbot)\n"
+        );
+        if !self.address.ip().to_canonical().is_loopback() {
+            text.push_str(
+                "\nAnyone who reaches this port can try keys against it, without encryption. Use it in a network that \
+                 you trust.\n",
             );
         }
+        let _ = write!(
+            text,
+            "\nConnect a bot from a second terminal, and publish an event from a third:\n\n  \
+             UTILBOT_KEY={key} {program} connect --url {web_socket}://{here}/\n  \
+             UTILBOT_KEY={key} {program} publish --url {http}://{here} announce '{{\"text\":\"hello\"}}'\n\n\
+             or without this program:\n\n  \
+             curl -H 'Authorization: Bearer {key}' {http}://{here}/api/v1/events \\\n    \
+             -d '{{\"t\":\"announce\",\"d\":{{\"text\":\"hello\"}}}}'\n"
+        );
         text
+    }
+}
+
+/// Returns the address at which programs of this machine reach a listener that is bound to `address`.
+pub(crate) fn address_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn banner(address: &str) -> Banner {
+        Banner {
+            address: address.parse().unwrap(),
+            echo_address: None,
+            admin_address: None,
+            is_tls: false,
+            node: "n".to_owned(),
+            public_url: None,
+        }
+    }
+
+    #[test]
+    fn commands_name_an_address_that_this_machine_reaches() {
+        for (bind, here) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+        ] {
+            let text = banner(bind).text(Some("development.s"), "/usr/bin/gateway-node");
+            for part in [
+                format!("UTILBOT_KEY=development.s /usr/bin/gateway-node connect --url ws://{here}/"),
+                format!("/usr/bin/gateway-node publish --url http://{here} announce"),
+                format!("Bearer development.s' http://{here}/api/v1/events"),
+                format!("http://{here}/protocol"),
+            ] {
+                assert!(text.contains(&part), "{part} is not in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_listener_for_other_machines_says_what_that_means() {
+        let warns = |bind| {
+            banner(bind)
+                .text(Some("k"), "p")
+                .contains("Anyone who reaches this port")
+        };
+        assert!(warns("0.0.0.0:80") && warns("192.168.1.2:80") && !warns("127.0.0.1:80"));
+    }
+
+    #[test]
+    fn without_a_development_key_only_addresses_are_printed() {
+        let text = banner("127.0.0.1:80").text(None, "p");
+        assert!(text.contains("/health") && !text.contains("UTILBOT_KEY"));
     }
 }

@@ -25,6 +25,7 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::banner::address_here;
 pub use self::{banner::Banner, error::NodeError, preflight::Preflight};
 use self::{
     descriptors::Descriptors,

@@ -27,6 +27,7 @@ pub use self::{
 };
 
 /// Rewriting of zstd blocks, exposed to the fuzz targets of `tests`.
+#[cfg(feature = "zstd")]
 #[doc(hidden)]
 pub mod zstd_block {
     pub use super::zstd_stream::{anew, standalone};

@@ -1,7 +1,6 @@
 //! Errors in the configured events.
 
-use jsonschema::ValidationError;
-
+use super::SchemaError;
 use crate::v1::RESERVED_EVENTS;
 
 /// Why no routing table can be built from the configured events. The message names the event, what is wrong, and what
@@ -75,20 +74,20 @@ pub enum TableError {
         /// The event's name.
         event: String,
     },
-    /// The schema of replies does not compile, or refers to another document, which is never fetched.
+    /// The schema of replies cannot be used.
     #[error("event {event:?} has a schema of replies that does not compile: {source}")]
     ReplySchema {
         /// The event's name.
         event: String,
         /// The error in the schema.
-        source: Box<ValidationError<'static>>,
+        source: SchemaError,
     },
-    /// The schema does not compile, or refers to another document, which is never fetched.
+    /// The schema cannot be used.
     #[error("event {event:?} has a schema that does not compile: {source}")]
     Schema {
         /// The event's name.
         event: String,
         /// The error in the schema.
-        source: Box<ValidationError<'static>>,
+        source: SchemaError,
     },
 }

@@ -5,10 +5,12 @@
 mod definition;
 mod error;
 mod route;
+mod schema;
 mod table;
 
 pub use definition::{DeliverMode, EventDefinition, JobDefinition, ReceiverType, ReplyDefinition};
 pub use error::TableError;
 pub use route::{Delivery, Route};
+pub use schema::SchemaError;
 pub(crate) use table::shape_of_data;
 pub use table::{EventTable, object_of};

@@ -2,13 +2,15 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
-use jsonschema::Validator;
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
 };
 
-use super::{DeliverMode, Delivery, EventDefinition, JobDefinition, ReceiverType, ReplyDefinition, Route, TableError};
+use super::{
+    DeliverMode, Delivery, EventDefinition, JobDefinition, ReceiverType, ReplyDefinition, Route, TableError,
+    schema::Schema,
+};
 use crate::{
     client_type::{ClientType, ClientTypes},
     fields::{check_readable, is_object},
@@ -32,7 +34,7 @@ struct Rule {
     deliver: DeliverMode,
     require_receiver: bool,
     to_tickets: bool,
-    schema: Option<Validator>,
+    schema: Option<Schema>,
     reply: Option<ReplyRule>,
     job: Option<JobDefinition>,
 }
@@ -41,7 +43,7 @@ struct Rule {
 #[derive(Debug)]
 struct ReplyRule {
     timeout: Duration,
-    schema: Option<Validator>,
+    schema: Option<Schema>,
 }
 
 impl EventTable {
@@ -128,7 +130,7 @@ impl EventTable {
         let (d, value) = object(d, schema.is_some())?;
         let mut problems = Vec::new();
         if let (Some(schema), Some(value)) = (schema, &value) {
-            check_schema(schema, value, &mut problems);
+            schema.check(value, &mut problems);
         }
         if problems.is_empty() { Ok(d) } else { Err(problems) }
     }
@@ -204,7 +206,7 @@ impl Rule {
                 pointer: pointer.clone(),
             });
         }
-        let schema = match schema.map(|schema| compile(&schema)).transpose() {
+        let schema = match schema.map(|schema| Schema::compile(&schema)).transpose() {
             Ok(schema) => schema,
             Err(source) => return Err(TableError::Schema { event, source }),
         };
@@ -217,10 +219,12 @@ impl Rule {
         }
         let reply = match reply {
             Some(_) if deliver == DeliverMode::All => return Err(TableError::RequestToAll { event }),
-            Some(ReplyDefinition { timeout, schema }) => match schema.map(|schema| compile(&schema)).transpose() {
-                Ok(schema) => Some(ReplyRule { timeout, schema }),
-                Err(source) => return Err(TableError::ReplySchema { event, source }),
-            },
+            Some(ReplyDefinition { timeout, schema }) => {
+                match schema.map(|schema| Schema::compile(&schema)).transpose() {
+                    Ok(schema) => Some(ReplyRule { timeout, schema }),
+                    Err(source) => return Err(TableError::ReplySchema { event, source }),
+                }
+            }
             None => None,
         };
         Ok(Self {
@@ -265,7 +269,7 @@ impl Rule {
             }
         };
         if let (Some(schema), Some(value)) = (&self.schema, value) {
-            check_schema(schema, value, problems);
+            schema.check(value, problems);
         }
         delivery
     }
@@ -300,25 +304,6 @@ fn read(d: &RawValue, is_needed: bool) -> Result<Option<Value>, Problem> {
     read.map_err(|error| Problem::absent(format!("Data cannot be read: {error}.")))
 }
 
-/// Records what is wrong with a value according to a schema.
-fn check_schema(schema: &Validator, value: &Value, problems: &mut Vec<Problem>) {
-    // Most data is valid, and `is_valid` is cheaper than listing the errors.
-    if schema.is_valid(value) {
-        return;
-    }
-    for error in schema.iter_errors(value) {
-        // The message leaves the value out: it is in `data` already, and may be large.
-        let message = error.masked();
-        let path = error.instance_path().as_str();
-        let text = if path.is_empty() {
-            message.to_string()
-        } else {
-            format!("{path}: {message}")
-        };
-        problems.push(problem(text, Some(error.instance())));
-    }
-}
-
 /// Creates a problem with a part of `d`.
 fn problem(error: impl Into<Cow<'static, str>>, value: Option<&Value>) -> Problem {
     Problem {
@@ -336,11 +321,6 @@ fn is_pointer_into_object(pointer: &str) -> bool {
             .split('~')
             .skip(1)
             .all(|escaped| escaped.starts_with(['0', '1']))
-}
-
-fn compile(schema: &Value) -> Result<Validator, Box<jsonschema::ValidationError<'static>>> {
-    // A schema must not make the node fetch URLs.
-    jsonschema::options().offline().build(schema).map_err(Box::new)
 }
 
 #[cfg(test)]

@@ -48,6 +48,19 @@ pub fn gateway() -> PathBuf {
     })
 }
 
+/// Returns the path of the gateway's binary that is built without its optional features.
+pub fn gateway_without_features() -> PathBuf {
+    let name = "UTILBOT_TEST_GATEWAY_WITHOUT_FEATURES";
+    environment(name)
+        .unwrap_or_else(|| {
+            panic!(
+                "{name} is not set; `tests/run.sh` builds it: cargo build -p gateway-node --no-default-features \
+                 --target-dir target/features"
+            )
+        })
+        .into()
+}
+
 /// Returns the value of a variable that `tests/tools.sh` exports. `what` describes it in the panic if it is not set.
 pub fn tool(name: &str, what: &str) -> OsString {
     environment(name).unwrap_or_else(|| {

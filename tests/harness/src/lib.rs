@@ -32,7 +32,7 @@ pub use self::{
     balancer::Balancer,
     client::{PacketEncoding, V1Client, deflate, inflate},
     clock::Clock,
-    command::{Ran, gateway, run, tool},
+    command::{Ran, gateway, gateway_without_features, run, tool},
     deadline::{WAIT, eventually, within, within_time},
     http::{ApiResponse, RequestError, ask, get, metric, post, publish, ready, request},
     nginx::Nginx,

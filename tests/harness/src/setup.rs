@@ -101,6 +101,7 @@ pub struct Setup {
     beside: Vec<(&'static str, String)>,
     descriptors: Option<u64>,
     is_log_unread: bool,
+    program: Option<PathBuf>,
 }
 
 /// A configuration file that has been written. It is deleted on drop.
@@ -132,15 +133,23 @@ impl Setup {
         self
     }
 
+    /// Starts this binary in place of [`gateway`].
+    #[must_use]
+    pub fn program(mut self, path: PathBuf) -> Self {
+        self.program = Some(path);
+        self
+    }
+
     /// Returns the command that starts the binary, with its limit of file descriptors.
     pub(crate) fn command(&self) -> Command {
+        let program = self.program.clone().unwrap_or_else(gateway);
         let Some(count) = self.descriptors else {
-            return Command::new(gateway());
+            return Command::new(program);
         };
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\"")])
-            .arg(gateway());
+            .arg(program);
         shell
     }
 

@@ -7,6 +7,7 @@ use shared::{client_type::ClientType, guild::GuildId};
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::key::KeyArgs;
+use crate::cli::TargetOptions;
 
 /// Printed by `--help` after the options.
 const HELP: &str = "\
@@ -27,9 +28,9 @@ Exit codes: 0 closed normally, 1 connection refused or lost, 2 error from the ga
     reason = "each is an independent switch on the command line"
 )]
 pub struct ConnectArgs {
-    /// The gateway's address
-    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/")]
-    pub url: String,
+    /// The gateway.
+    #[command(flatten)]
+    pub target: TargetOptions,
 
     /// Where the key comes from.
     #[command(flatten)]
@@ -164,11 +165,8 @@ pub enum ServerUrlError {
     /// It is not a URL with a host.
     #[error("--url: expected a URL of the form ws://HOST:PORT/")]
     Malformed,
-    /// It requires TLS.
-    #[error("--url: this client does not support TLS; connect to the node itself with ws://")]
-    Tls,
-    /// Its scheme is not `ws`.
-    #[error("--url: expected ws://, not {0}://")]
+    /// Its scheme is not that of a WebSocket.
+    #[error("--url: expected ws:// or wss://, not {0}://")]
     Scheme(String),
     /// It contains a user name or password.
     #[error("--url: a user name or password in the URL is not supported")]
@@ -176,19 +174,18 @@ pub enum ServerUrlError {
 }
 
 impl ConnectArgs {
-    /// Returns the URL to connect to, with `v` and `compression` added to its query.
+    /// Returns the URL to connect to: `url` with `v` and `compression` added to its query.
     ///
     /// # Errors
     ///
-    /// [`ServerUrlError`] for anything but a `ws://` URL.
-    pub fn target(&self) -> Result<String, ServerUrlError> {
-        let uri: Uri = self.url.parse().map_err(|_| ServerUrlError::Malformed)?;
-        match uri.scheme_str() {
-            Some("ws") => {}
-            Some("wss") => return Err(ServerUrlError::Tls),
+    /// [`ServerUrlError`] for anything but a URL of a WebSocket.
+    pub fn url_on(&self, url: &str) -> Result<String, ServerUrlError> {
+        let uri: Uri = url.parse().map_err(|_| ServerUrlError::Malformed)?;
+        let scheme = match uri.scheme_str() {
+            Some(scheme @ ("ws" | "wss")) => scheme,
             Some(other) => return Err(ServerUrlError::Scheme(other.to_owned())),
             None => return Err(ServerUrlError::Malformed),
-        }
+        };
         let authority = uri.authority().ok_or(ServerUrlError::Malformed)?;
         if authority.as_str().contains('@') {
             return Err(ServerUrlError::UserInformation);
@@ -199,7 +196,7 @@ impl ConnectArgs {
             query.append_pair("compression", "zlib");
         }
         let path = uri.path();
-        Ok(format!("ws://{authority}{path}?{}", query.finish()))
+        Ok(format!("{scheme}://{authority}{path}?{}", query.finish()))
     }
 
     /// Returns the client type: that of a web page if there is a ticket.
@@ -236,30 +233,27 @@ mod tests {
 
     #[test]
     fn the_url_gets_the_version_and_the_compression() {
-        assert_eq!(parse(&[]).target().unwrap(), "ws://127.0.0.1:8080/?v=1");
+        let url = |options: &[&str], url: &str| parse(options).url_on(url).unwrap();
+        assert_eq!(url(&[], "ws://127.0.0.1:8080/"), "ws://127.0.0.1:8080/?v=1");
+        assert_eq!(url(&[], "wss://h/"), "wss://h/?v=1");
         assert_eq!(
-            parse(&["--url", "ws://h:1", "--compression", "zlib", "--version-param", ""])
-                .target()
-                .unwrap(),
+            url(&["--compression", "zlib", "--version-param", ""], "ws://h:1"),
             "ws://h:1/?v=&compression=zlib"
         );
         assert_eq!(
-            parse(&["--url", "ws://[::1]:1//?a=b", "--version-param", "a&b"])
-                .target()
-                .unwrap(),
+            url(&["--version-param", "a&b"], "ws://[::1]:1//?a=b"),
             "ws://[::1]:1//?a=b&v=a%26b"
         );
     }
 
     #[test]
     fn unsupported_urls_are_refused_with_the_reason() {
-        let target = |url| parse(&["--url", url]).target().unwrap_err();
-        assert_eq!(target("wss://h/"), ServerUrlError::Tls);
-        assert_eq!(target("http://h/"), ServerUrlError::Scheme("http".into()));
-        assert_eq!(target("ws://a:b@h/"), ServerUrlError::UserInformation);
-        assert_eq!(target("127.0.0.1:8080"), ServerUrlError::Malformed);
-        assert_eq!(target("/"), ServerUrlError::Malformed);
-        assert_eq!(target(""), ServerUrlError::Malformed);
+        let refused = |url| parse(&[]).url_on(url).unwrap_err();
+        assert_eq!(refused("http://h/"), ServerUrlError::Scheme("http".into()));
+        assert_eq!(refused("ws://a:b@h/"), ServerUrlError::UserInformation);
+        assert_eq!(refused("127.0.0.1:8080"), ServerUrlError::Malformed);
+        assert_eq!(refused("/"), ServerUrlError::Malformed);
+        assert_eq!(refused(""), ServerUrlError::Malformed);
     }
 
     #[test]

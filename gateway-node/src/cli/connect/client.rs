@@ -3,6 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     io::{self, Write},
+    sync::Arc,
     time::Duration,
 };
 
@@ -34,6 +35,8 @@ const HELD_LINES: usize = 64;
 pub(super) struct ClientOptions {
     /// The URL, with its query.
     pub(super) url: String,
+    /// How to encrypt, if the URL asks for it.
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) key: SecretString,
     pub(super) client_type: ClientType,
     /// What else an identify asks for. Its position moves along with what is received.

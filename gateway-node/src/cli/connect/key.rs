@@ -49,13 +49,13 @@ pub enum ConnectKeyError {
 }
 
 impl KeyArgs {
-    /// Loads the key from the file if one is named, and from the environment otherwise. Surrounding white space is
-    /// removed.
+    /// Loads the key from the file if one is named, then from the environment; otherwise it is `configured`. Surrounding
+    /// white space is removed.
     ///
     /// # Errors
     ///
     /// [`ConnectKeyError`], which never shows what was read.
-    pub fn load(&self) -> Result<SecretString, ConnectKeyError> {
+    pub fn load(&self, configured: Option<&SecretString>) -> Result<SecretString, ConnectKeyError> {
         use secrecy::ExposeSecret as _;
 
         match (&self.file, &self.from_environment) {
@@ -69,7 +69,7 @@ impl KeyArgs {
             (None, Some(key)) if !key.expose_secret().is_empty() => {
                 parse(key.expose_secret(), || KEY_VARIABLE.to_owned())
             }
-            (None, _) => Err(ConnectKeyError::Missing),
+            (None, _) => configured.cloned().ok_or(ConnectKeyError::Missing),
         }
     }
 }
@@ -172,19 +172,19 @@ mod tests {
     #[test]
     fn the_file_takes_precedence_over_the_environment_and_is_trimmed() {
         let (_file, args) = file(b"id.secret\r\n");
-        assert_eq!(args.load().unwrap().expose_secret(), "id.secret");
+        assert_eq!(args.load(None).unwrap().expose_secret(), "id.secret");
     }
 
     #[test]
     fn invalid_keys_are_refused_and_not_shown() {
         for content in [&b""[..], b" \n", b"two\nlines", "ключ".as_bytes()] {
             let (_file, args) = file(content);
-            let error = args.load().unwrap_err();
+            let error = args.load(None).unwrap_err();
             assert!(matches!(error, ConnectKeyError::NotAKey { .. }), "{error}");
             assert!(!error.to_string().contains("two"));
         }
         let (_file, args) = file(b"\xff\xfe");
-        assert!(matches!(args.load(), Err(ConnectKeyError::Read { .. })));
+        assert!(matches!(args.load(None), Err(ConnectKeyError::Read { .. })));
     }
 
     #[test]
@@ -194,8 +194,11 @@ mod tests {
             from_environment: Some("".into()),
         };
         for args in [KeyArgs::default(), empty] {
-            let error = args.load().unwrap_err();
+            let error = args.load(None).unwrap_err();
             assert_eq!(error.to_string(), "no key: give --key-file FILE or set UTILBOT_KEY");
+            let configured = SecretString::from("id.configured");
+            let key = args.load(Some(&configured)).unwrap();
+            assert_eq!(key.expose_secret(), "id.configured");
         }
     }
 

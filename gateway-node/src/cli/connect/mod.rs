@@ -20,6 +20,7 @@ mod tests;
 use std::{
     io::{self, ErrorKind, IsTerminal as _, Write},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -33,6 +34,7 @@ use self::{
     render::{OutputStyle, Renderer},
 };
 pub(super) use self::{line::object, packet::compact};
+use super::{complain, target::KeyUse, trust::client_config};
 use secrecy::SecretString;
 use tokio::{
     sync::{mpsc, watch},
@@ -49,15 +51,27 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const INPUT_LINES: usize = 16;
 
 /// Runs the client until it is done. See [`ConnectArgs`] for the exit codes.
-pub fn run(args: &ConnectArgs) -> ExitCode {
+pub fn run(args: &ConnectArgs, environment: impl IntoIterator<Item = (String, String)>) -> ExitCode {
+    let target = match args.target.target(true, environment) {
+        Ok(target) => target,
+        Err(error) => return usage(&error),
+    };
     let key = match &args.ticket {
         Some(ticket) => Ok(SecretString::from(ticket.as_str())),
-        None => args.key.load(),
+        None => args.key.load(target.key(KeyUse::Identify(args.kind()))),
     };
-    let (url, key) = match (args.target(), key) {
+    let (url, key) = match (args.url_on(&target.url), key) {
         (Ok(url), Ok(key)) => (url, key),
         (Err(error), _) => return usage(&error),
         (_, Err(error)) => return usage(&error),
+    };
+    let tls = if url.starts_with("wss:") {
+        match client_config(&target.trust) {
+            Ok(tls) => Some(Arc::new(tls)),
+            Err(error) => return usage(&error),
+        }
+    } else {
+        None
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -78,6 +92,7 @@ pub fn run(args: &ConnectArgs) -> ExitCode {
     };
     let options = ClientOptions {
         url,
+        tls,
         key: key.clone(),
         client_type: args.kind(),
         scope: IdentifyScope {
@@ -142,9 +157,4 @@ fn exit_code(end: io::Result<ClientEnd>) -> u8 {
 fn usage(error: &dyn std::error::Error) -> ExitCode {
     complain(&error.to_string());
     ExitCode::from(EXIT_USAGE)
-}
-
-/// Writes one line to standard error. If that fails, there is nowhere left to report to.
-pub(super) fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "gateway-node: {}", crate::logging::escape(message));
 }

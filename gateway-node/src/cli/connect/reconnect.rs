@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::{
-    connect_async_with_config,
+    Connector, connect_async_tls_with_config,
     tungstenite::{Error, protocol::WebSocketConfig},
 };
 
@@ -58,7 +58,12 @@ impl<W: Write> ConnectClient<W> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
-        let connecting = timeout(CONNECT_TIMEOUT, connect_async_with_config(&url, Some(config), true));
+        let connector = self.options.tls.clone().map_or(Connector::Plain, Connector::Rustls);
+        let connector = Some(connector);
+        let connecting = timeout(
+            CONNECT_TIMEOUT,
+            connect_async_tls_with_config(&url, Some(config), true, connector),
+        );
         let connected = tokio::select! {
             connected = connecting => connected,
             stop = stopped(&mut self.stop) => return Ok(ClientEnd::Stopped(stop)),

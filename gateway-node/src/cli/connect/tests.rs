@@ -92,6 +92,7 @@ where
 fn options(url: String) -> ClientOptions {
     ClientOptions {
         url,
+        tls: None,
         key: KEY.into(),
         client_type: shared::client_type::ClientType::Bot,
         scope: IdentifyScope::default(),

@@ -265,7 +265,7 @@ fn development_mode_stays_on_loopback() {
     let line = |origin: &str| {
         format!(
             "configuration: server.bind = \"0.0.0.0:80\" in {origin}: expected a loopback address such as 127.0.0.1, \
-             or a key in [[keys]]: without keys the node serves loopback only"
+             a key in [[keys]], or --development: without keys the node serves loopback only"
         )
     };
     let bind = Given {

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use super::*;
+use super::{
+    compressor::{COMPRESSED, Compress, LEVEL, segment},
+    *,
+};
 
 /// Decodes a stream that has not ended, with a window of at most 2^`window_log` bytes.
 fn decoded_within(window_log: u32, blocks: &[u8]) -> Result<Vec<u8>, usize> {

@@ -1,0 +1,130 @@
+//! The commands of the binary that are clients, against nodes with and without TLS.
+
+use std::time::Duration;
+
+use gateway_harness::{Ran, Setup, gateway, key, run};
+use tokio::process::Command;
+
+use crate::tls::{renew, secured_node};
+
+/// The longest that a command may take.
+const COMMAND: Duration = Duration::from_secs(30);
+
+/// Runs a command with this key.
+async fn with_key(key: &str, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(gateway());
+    run(command.args(arguments).env("UTILBOT_KEY", key), COMMAND).await
+}
+
+/// Runs a command without a key.
+async fn without_key(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(gateway());
+    run(command.args(arguments).env_remove("UTILBOT_KEY"), COMMAND).await
+}
+
+#[tokio::test]
+async fn clients_trust_the_given_certificates_and_no_others() {
+    let (node, folder, _trusted) = secured_node().await;
+    let ca = folder.path().join("chain.pem");
+    let other = tempfile::tempdir().unwrap();
+    renew(other.path());
+    let other = other.path().join("chain.pem");
+    let port = node.address().port();
+    let (https, wss) = (format!("https://localhost:{port}"), format!("wss://localhost:{port}/"));
+    let publish = |trust: Vec<&str>| {
+        let arguments = [vec!["publish", "--url", &https], trust, vec!["announce", "{}"]].concat();
+        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+        async move {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            with_key(&key("root"), &arguments).await
+        }
+    };
+    let ca = ca.to_str().unwrap();
+    let other = other.to_str().unwrap();
+
+    let trusted = publish(vec!["--ca", ca]).await;
+    assert_eq!(trusted.status.code(), Some(0), "{trusted:?}");
+    for trust in [vec![], vec!["--ca", other]] {
+        let refused = publish(trust).await;
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("no response from https://"), "{refused:?}");
+    }
+    let insecure = publish(vec!["--insecure"]).await;
+    assert_eq!(insecure.status.code(), Some(0), "{insecure:?}");
+    assert!(
+        insecure
+            .stderr
+            .contains("--insecure: the node's certificate is not checked")
+    );
+
+    let health = |trust: Vec<&str>| {
+        let url = format!("{https}/readyz");
+        let arguments: Vec<_> = [vec!["healthcheck", "--url", &url], trust]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        async move {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            without_key(&arguments).await.status.code()
+        }
+    };
+    assert_eq!(health(vec!["--ca", ca]).await, Some(0));
+    assert_eq!(health(vec![]).await, Some(1));
+
+    // The event is published once the client is there.
+    for (trust, code) in [
+        (vec!["--ca", ca], 0),
+        (vec!["--insecure"], 0),
+        (vec!["--ca", other], 1),
+        (vec![], 1),
+    ] {
+        let connect = [vec!["connect", "--url", &wss, "--exit-on-eof"], trust.clone()].concat();
+        let connected = with_key(&key("bot"), &connect).await;
+        assert_eq!(connected.status.code(), Some(code), "{trust:?}: {connected:?}");
+        let greeted = connected.stdout.contains("bot_connect_success");
+        assert_eq!(greeted, code == 0, "{connected:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_names_the_node_and_its_readable_keys() {
+    let (node, _folder, _trusted) = secured_node().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    // The file of the running node, but with its settings from the environment and its port.
+    let (certificate, key_file) = (_folder.path().join("chain.pem"), _folder.path().join("key.pem"));
+    let text = std::fs::read_to_string(node.file()).unwrap();
+    let place = format!(
+        "[server]\nbind = \"0.0.0.0:{}\"\n[server.tls]\ncertificate = {certificate:?}\nkey = {key_file:?}\n",
+        node.address().port(),
+    );
+    std::fs::write(folder.path().join("checked.json"), "{}").unwrap();
+    std::fs::write(&file, place + &text).unwrap();
+    let file = file.to_str().unwrap();
+
+    let healthy = without_key(&["healthcheck", "--config", file, "--path", "/readyz"]).await;
+    assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
+    let published = without_key(&["publish", "--config", file, "announce", "{}"]).await;
+    assert_eq!(published.status.code(), Some(0), "{published:?}");
+    let connected = without_key(&["connect", "--config", file, "--type", "service", "--exit-on-eof"]).await;
+    assert_eq!(connected.status.code(), Some(0), "{connected:?}");
+}
+
+#[tokio::test]
+async fn healthcheck_follows_the_environment() {
+    let node = Setup::new().start().await;
+    let check = async |bind: String| {
+        let mut command = Command::new(gateway());
+        let command = command.arg("healthcheck").env("UTILBOT__SERVER__BIND", bind);
+        run(command, COMMAND).await
+    };
+    let healthy = check(node.address().to_string()).await;
+    assert_eq!(healthy.stdout, "healthy\n", "{healthy:?}");
+    let port = node.address().port();
+    drop(node);
+    let unhealthy = check(format!("0.0.0.0:{port}")).await;
+    assert_eq!(unhealthy.status.code(), Some(1));
+    let expected = format!("unhealthy: no response from http://127.0.0.1:{port}/livez");
+    assert!(unhealthy.stdout.starts_with(&expected), "{unhealthy:?}");
+}
