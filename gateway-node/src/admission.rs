@@ -160,6 +160,11 @@ impl Admission {
         }
     }
 
+    /// The most connections that the node accepts.
+    pub fn limit(&self) -> usize {
+        self.inner.limits.connections
+    }
+
     /// The number of open connections.
     pub fn connections(&self) -> usize {
         self.inner.connections.load(SeqCst)

@@ -6,7 +6,7 @@ use crate::{
     admission::Admission,
     applications::Applications,
     auth::Keyring,
-    backplane::{Backplane, Jobs, Tickets},
+    backplane::{Backplane, BackplaneStatus, Jobs, Tickets},
     client_error_log::ClientErrorLog,
     drain::DrainState,
     events::Events,
@@ -54,6 +54,21 @@ pub struct AppState {
     pub client_errors: ClientErrorLog,
     /// The extra delay of Hello that an administrator asked for.
     pub hello_delay: HelloDelay,
+}
+
+impl AppState {
+    /// Returns why the node should get no clients, on one line, or `None` if it should.
+    pub fn unready(&self, backplane: &BackplaneStatus) -> Option<String> {
+        if self.drain.is_draining() {
+            return Some("draining".to_owned());
+        }
+        if !backplane.ready {
+            let problem = backplane.problem.as_deref();
+            return Some(problem.unwrap_or("the backplane is not ready").to_owned());
+        }
+        let is_complete = self.keyring.is_complete();
+        (!is_complete).then(|| "the keys in redis have not been read yet".to_owned())
+    }
 }
 
 #[cfg(test)]

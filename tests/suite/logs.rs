@@ -62,3 +62,57 @@ async fn malformed_requests_log_few_lines_and_are_all_counted() {
             .all(|line| line.contains("address=127.0.0.1"))
     );
 }
+
+/// Returns the message of each logging macro in a source text, up to its first placeholder.
+fn messages(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (start, _) in source.match_indices("log::") {
+        let Some((name, rest)) = source[start + 5..].split_once("!(") else {
+            continue;
+        };
+        if !["error", "warn", "info", "debug", "trace", "log"].contains(&name) {
+            continue;
+        }
+        // The message is the first argument, or follows the fields and a semicolon.
+        let is_message = |(at, _): &(usize, &str)| {
+            let before = rest[..*at].trim_end();
+            before.is_empty() || before.ends_with(';')
+        };
+        let Some((quote, _)) = rest.match_indices('"').find(is_message) else {
+            continue;
+        };
+        let text = &rest[quote + 1..];
+        let end = text.find(['"', '{']).unwrap_or(text.len());
+        found.push(text[..end].trim_end().to_owned());
+    }
+    found
+}
+
+#[test]
+fn the_catalogue_has_every_message_of_the_node() {
+    let catalogue = include_str!("../../docs/log-events.md");
+    let mut folders = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../gateway-node/src"
+    ))];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            for message in messages(&std::fs::read_to_string(&path).unwrap()) {
+                count += 1;
+                let is_listed = message.is_empty() || catalogue.contains(&format!("`{message}"));
+                assert!(
+                    is_listed,
+                    "{message:?} of {} is not in docs/log-events.md",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(count > 50, "only {count} messages were found");
+}

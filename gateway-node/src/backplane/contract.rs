@@ -88,8 +88,15 @@ pub trait Backplane: Send + Sync + 'static {
     /// The current state of the backplane.
     fn status(&self) -> BackplaneStatus;
 
-    /// The nodes of the cluster, as far as they are known now.
+    /// Lists the nodes of the cluster.
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable>;
+
+    /// Returns the nodes of the cluster as they were at most about a second ago, without a round trip. `None` if they are
+    /// not known, because the backplane is unavailable.
+    fn known_peers(&self) -> Option<Arc<[Peer]>>;
+
+    /// Takes this node out of the list of nodes, because it is about to stop.
+    fn retire(&self) -> Pending<(), Unavailable>;
 }
 
 /// Receives from a backplane what the log has accepted.
@@ -104,6 +111,18 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// Delivers the next entry. Called in offset order, once per entry.
     fn deliver(&self, entry: Entry);
+
+    /// Records events that were accepted from this node's clients: once for each event, however often it is published
+    /// with the same idempotency key, and wherever it is delivered. `took` is the time since they were published.
+    fn accepted(&self, application: &Arc<str>, events: usize, took: Duration) {
+        let _ = (application, events, took);
+    }
+
+    /// Records that the backplane is connected.
+    fn connected(&self) {}
+
+    /// Records that the backplane became unavailable, or could not be reached.
+    fn unavailable(&self) {}
 
     /// Records an undeliverable entry: a broadcast to a type with no sessions, or an entry whose sessions ended and
     /// which no other session could take while the log retained it.
@@ -340,6 +359,16 @@ pub struct LogStatus {
     pub counts: GuildCount,
 }
 
+/// Whether a node lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// Its lease has not ended.
+    Live,
+    /// Its lease has ended, although it did not say that it stops. It is listed for one lease more.
+    Dead,
+}
+
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Peer {
@@ -347,10 +376,12 @@ pub struct Peer {
     pub node: String,
     /// Its version.
     pub version: String,
+    /// Whether it lives.
+    pub state: PeerState,
     /// The worker number in its ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<u16>,
-    /// The number of its identified sessions when it last renewed its lease.
+    /// The number of its identified sessions, at most about a second ago. 0 if it is dead.
     pub sessions: u64,
     /// The milliseconds until its lease expires; 0 if it has expired.
     pub lease_ms: u64,

@@ -22,7 +22,7 @@ pub(crate) use self::job::JOB_OVERHEAD;
 pub use self::{
     contract::{
         Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, JoiningTicket, LogRange, LogStatus, Peer,
-        Pending, PublishError, Publishing, Unavailable, WhenUnavailable,
+        PeerState, Pending, PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     idempotency::Idempotency,

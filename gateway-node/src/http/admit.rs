@@ -64,12 +64,11 @@ pub async fn admit(
         }
         Err(error) => request.into_response(error.error_response()),
     };
-    let policy = response
-        .request()
-        .app_data::<web::Data<HttpState>>()
-        .map(|api| api.browsers.clone());
-    if let Some(policy) = policy {
-        cors.answer(&policy, response.response_mut());
+    let api = response.request().app_data::<web::Data<HttpState>>().cloned();
+    if let Some(api) = api {
+        let route = response.request().match_pattern();
+        api.app.metrics.http_response(route, response.status().as_u16());
+        cors.answer(&api.browsers, response.response_mut());
     }
     if connection.is_body_unread() {
         response

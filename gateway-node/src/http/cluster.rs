@@ -16,6 +16,8 @@ struct ClusterBody<'a> {
     backplane: BackplaneStatus,
     /// Empty if the node has no Redis, null while Redis is unavailable.
     nodes: Option<Vec<Peer>>,
+    /// The sessions of all live nodes.
+    sessions: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -43,6 +45,7 @@ pub(super) async fn cluster(request: HttpRequest, api: web::Data<HttpState>) -> 
             draining: api.app.drain.is_draining(),
         },
         backplane,
+        sessions: nodes.as_ref().map(|nodes| nodes.iter().map(|node| node.sessions).sum()),
         nodes,
     }))
 }

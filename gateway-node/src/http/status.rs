@@ -1,13 +1,18 @@
 //! Health and metrics: for load balancers, people and Prometheus.
 
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header, web};
 use serde::Serialize;
 
 use super::{ApiError, HttpState, error::RETRY_AFTER};
-use crate::{backplane::BackplaneStatus, config::Permission, logging, metrics::Moment, registry::CountsSnapshot};
-
-/// The content type of the OpenMetrics text format.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::{
+    backplane::{BackplaneStatus, Peer},
+    config::Permission,
+    logging,
+    metrics::{Exposition, Moment, ProcessUse},
+    registry::CountsSnapshot,
+};
 
 #[derive(Serialize)]
 struct Health<'a> {
@@ -16,29 +21,34 @@ struct Health<'a> {
     version: &'static str,
     uptime_seconds: u64,
     sessions: CountsSnapshot,
+    /// Empty if the node has no Redis, null while Redis is unavailable.
+    cluster: Option<ClusterTotals>,
     backplane: BackplaneStatus,
     draining: bool,
 }
 
-impl HttpState {
-    /// Returns why the node should get no clients, on one line, or `None` if it should.
-    fn unready(&self, backplane: &BackplaneStatus) -> Option<String> {
-        if self.app.drain.is_draining() {
-            return Some("draining".to_owned());
+/// The nodes of the cluster and their sessions.
+#[derive(Serialize)]
+pub(super) struct ClusterTotals {
+    nodes: Arc<[Peer]>,
+    /// The sessions of all live nodes.
+    sessions: u64,
+}
+
+impl ClusterTotals {
+    /// Adds up the sessions of these nodes. A dead node has none.
+    pub(super) fn of(nodes: Arc<[Peer]>) -> Self {
+        Self {
+            sessions: nodes.iter().map(|node| node.sessions).sum(),
+            nodes,
         }
-        if !backplane.ready {
-            let problem = backplane.problem.as_deref();
-            return Some(problem.unwrap_or("the backplane is not ready").to_owned());
-        }
-        let is_complete = self.app.keyring.is_complete();
-        (!is_complete).then(|| "the keys in redis have not been read yet".to_owned())
     }
 }
 
 /// Summarises the node's state. Responds with 200 while the node should get clients, and with 503 otherwise.
 pub(super) async fn health(api: web::Data<HttpState>) -> HttpResponse {
     let (draining, backplane) = (api.app.drain.is_draining(), api.app.backplane.status());
-    let status = match (draining, api.unready(&backplane)) {
+    let status = match (draining, api.app.unready(&backplane)) {
         (true, _) => "draining",
         (false, None) => "ok",
         (false, Some(_)) => "degraded",
@@ -49,6 +59,7 @@ pub(super) async fn health(api: web::Data<HttpState>) -> HttpResponse {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: api.since.elapsed().as_secs(),
         sessions: api.app.registry.counts().snapshot(),
+        cluster: api.app.backplane.known_peers().map(ClusterTotals::of),
         backplane,
         draining,
     };
@@ -70,7 +81,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// Responds with 200 if the node should get clients, and otherwise with 503 and the reason on one line.
 pub(super) async fn readyz(api: web::Data<HttpState>) -> HttpResponse {
-    match api.unready(&api.app.backplane.status()) {
+    match api.app.unready(&api.app.backplane.status()) {
         None => HttpResponse::Ok().body("ready\n"),
         Some(why) => unavailable().body(format!("not ready: {why}\n")),
     }
@@ -87,11 +98,16 @@ pub(super) async fn metrics(request: HttpRequest, api: web::Data<HttpState>) -> 
     if !api.metrics_public {
         api.authorise(&request, Permission::Admin)?;
     }
-    open_metrics(api).await
+    open_metrics(request, api).await
 }
 
 /// Serves the metrics without a key.
-pub(super) async fn open_metrics(api: web::Data<HttpState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn open_metrics(request: HttpRequest, api: web::Data<HttpState>) -> Result<HttpResponse, ApiError> {
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    let exposition = Exposition::of(accept);
     let backplane = api.app.backplane.status();
     let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
     let counts: Vec<_> = backplane
@@ -110,12 +126,14 @@ pub(super) async fn open_metrics(api: web::Data<HttpState>) -> Result<HttpRespon
         log_lags: &lags,
         guild_counts: &counts,
         log_lines_dropped: logging::dropped_lines(),
+        connections_limit: api.app.admission.limit(),
+        process: ProcessUse::now(),
     };
     let text = api.app.metrics.render(&moment).map_err(|error| {
         log::error!(cause:% = error; "the metrics cannot be rendered");
         ApiError::Internal
     })?;
     Ok(HttpResponse::Ok()
-        .insert_header(("content-type", OPEN_METRICS))
-        .body(text))
+        .insert_header(("content-type", exposition.content_type()))
+        .body(exposition.format(text)))
 }

@@ -65,6 +65,8 @@ use crate::{
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
 /// How long an HTTP connection is still read after a request was answered before its body arrived.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often a starting node looks whether it is ready.
+const READINESS: Duration = Duration::from_millis(50);
 /// How long a stopping node waits for its last changes to reach the other nodes.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -90,8 +92,7 @@ pub struct Node {
     over: tokio::sync::oneshot::Receiver<()>,
     signals: Signals,
     reload: Reload,
-    client_errors: ClientErrorLog,
-    backplane: Arc<dyn Backplane>,
+    app: AppState,
     /// The backplane's background work.
     driving: Driving,
 }
@@ -159,10 +160,10 @@ impl Node {
             metrics,
             admission: admission.clone(),
             drain: drain_state.clone(),
-            client_errors: client_errors.clone(),
+            client_errors,
             hello_delay: HelloDelay::default(),
         };
-        let config = worker_config(&settings, app, &name);
+        let config = worker_config(&settings, app.clone(), &name);
         descriptors.log(settings.limits.connections);
         log_warnings(&preflight.warnings);
         let banner = banner(&settings, &listeners, &name)?;
@@ -183,8 +184,7 @@ impl Node {
                 applications,
                 certificate,
             },
-            client_errors,
-            backplane,
+            app,
             driving,
         })
     }
@@ -201,11 +201,17 @@ impl Node {
             mut over,
             mut signals,
             reload,
+            app,
+            driving,
+            banner,
+        } = self;
+        let AppState {
             client_errors,
             backplane,
-            driving,
             ..
-        } = self;
+        } = app.clone();
+        log::info!(address:% = banner.address, node = &*banner.node, version = env!("CARGO_PKG_VERSION"); "listening");
+        actix_rt::spawn(log_readiness(app));
         let server = actix_rt::spawn(server);
         actix_rt::spawn(driving);
         let drain = drain.start();
@@ -231,6 +237,7 @@ impl Node {
         }
         client_errors.finish();
         settle(&*backplane).await;
+        retire(&*backplane).await;
         handle.stop(false).await;
         server.await.map_err(io::Error::other)??;
         Ok(())
@@ -389,6 +396,24 @@ async fn settle(backplane: &dyn Backplane) {
     };
     if tokio::time::timeout(SETTLING, settling).await.is_err() {
         log::warn!("stopping before all changes have reached the other nodes");
+    }
+}
+
+/// Logs when the node is ready for clients for the first time.
+async fn log_readiness(app: AppState) {
+    let began = Instant::now();
+    while app.unready(&app.backplane.status()).is_some() {
+        tokio::time::sleep(READINESS).await;
+    }
+    let waited = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    log::info!(waited_ms = waited; "ready for clients");
+}
+
+/// Takes the node out of the list of nodes. If that fails, the others list it as dead once its lease has ended.
+async fn retire(backplane: &dyn Backplane) {
+    let retired = tokio::time::timeout(SETTLING, backplane.retire()).await;
+    if !matches!(retired, Ok(Ok(()))) {
+        log::warn!("the other nodes do not know yet that this one has stopped");
     }
 }
 

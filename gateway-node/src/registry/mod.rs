@@ -274,6 +274,18 @@ impl Deliver for Registry {
         self.inner.replay.set_guilds(application, guilds);
     }
 
+    fn accepted(&self, application: &Arc<str>, events: usize, took: Duration) {
+        self.inner.metrics.accepted(application, events, took);
+    }
+
+    fn connected(&self) {
+        self.inner.metrics.backplane_connections.inc();
+    }
+
+    fn unavailable(&self) {
+        self.inner.metrics.backplane_problems.inc();
+    }
+
     fn no_receiver(&self, _: &str, _: &str) {
         self.inner.metrics.entries_without_receiver.inc();
     }

@@ -13,7 +13,7 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState};
+use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState, ending::Ending};
 use crate::{
     admission::Permit,
     auth::{Key, SessionTicket},
@@ -28,6 +28,9 @@ use crate::{
 /// How long an answer waits until the events before its position are sent. They come within milliseconds, unless the log
 /// has just lost them.
 const REACH: Duration = Duration::from_secs(5);
+
+/// The log target of the lines about the ends of sessions.
+const TARGET: &str = "gateway_node::session";
 
 /// A session: its protocol's state, its timer, and its registration.
 pub struct Session<P: Protocol> {
@@ -47,8 +50,15 @@ pub struct Session<P: Protocol> {
     /// Whether its client is told positions.
     has_positions: bool,
     /// The number of reports whose result is awaited or known, and that of the latest one that has been applied.
-    reports: u64,
-    reports_applied: u64,
+    reports: u32,
+    reports_applied: u32,
+    /// When the connection was opened, and when the last message came.
+    began: Instant,
+    heard: Instant,
+    /// The number of messages that came.
+    received: u32,
+    /// Why it was told to end, if it was.
+    cause: Option<SessionEnd>,
     /// The running timer, and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
     has_ended: bool,
@@ -67,7 +77,7 @@ enum GuildsUse {
 
 impl<P: Protocol> Session<P> {
     /// Creates the session of a client at `address`. It speaks `protocol`, writes to `outbox` and may pause `inbox`.
-    pub const fn new(
+    pub fn new(
         protocol: P,
         inbox: Inbox,
         outbox: Outbox,
@@ -75,7 +85,12 @@ impl<P: Protocol> Session<P> {
         permit: Rc<Permit>,
         worker: Rc<WorkerState>,
     ) -> Self {
+        let now = Instant::now();
         Self {
+            began: now,
+            heard: now,
+            received: 0,
+            cause: None,
             protocol,
             inbox,
             outbox,
@@ -103,6 +118,7 @@ impl<P: Protocol> Session<P> {
                 Action::Call(call) => self.call(call, context),
                 Action::Register(registration) => self.register(*registration),
                 Action::Attach(owner, key) => {
+                    self.cause = None;
                     self.permit.identify();
                     self.id = Some(owner.id);
                     self.key = Some(Arc::clone(&key));
@@ -145,6 +161,7 @@ impl<P: Protocol> Session<P> {
                     self.outbox.close(last_words, close, Instant::now());
                     self.worker.app.metrics.session_ended(close.code);
                     self.has_ended = true;
+                    self.log_end(Ending::by_gateway(close, problem, self.cause));
                     if let Some(problem) = problem {
                         self.worker
                             .app
@@ -158,6 +175,7 @@ impl<P: Protocol> Session<P> {
                     self.outbox.abort();
                     self.worker.app.metrics.session_ended(0);
                     self.has_ended = true;
+                    self.log_end(Ending::cut());
                     context.stop();
                     return;
                 }
@@ -208,18 +226,25 @@ impl<P: Protocol> Session<P> {
             worker: Rc::clone(&self.worker),
             address: self.address,
         };
+        let began = Instant::now();
         let answer = P::call(call, cx);
         // Until the answer comes, the client's messages wait in the inbox, and the driver stops reading.
-        context.wait(answer.into_actor(self).map(|answer, session, context| {
+        context.wait(answer.into_actor(self).map(move |answer, session, context| {
             if !session.has_ended {
+                let had_session = session.id.is_some();
                 let cx = Cx::new(Instant::now(), session.handle.as_ref(), &session.outbox);
                 let actions = session.protocol.on_result(answer, &cx);
                 session.apply(actions, context);
+                if session.id.is_some() && !had_session {
+                    let took = began.elapsed().as_secs_f64();
+                    session.worker.app.metrics.durations.identify.observe(took);
+                }
             }
         }));
     }
 
     fn register(&mut self, registration: Registration) {
+        self.cause = None;
         self.permit.identify();
         self.id = Some(registration.id);
         self.key = Some(Arc::clone(&registration.key));
@@ -290,7 +315,7 @@ impl<P: Protocol> Session<P> {
     /// the position after which they are.
     fn take_effect(
         &mut self,
-        count: u64,
+        count: u32,
         watched: Option<Vec<GuildId>>,
         result: Result<Position, Unavailable>,
     ) -> Result<Position, Unavailable> {
@@ -434,13 +459,48 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// Logs why the session ended. The client of a connection without a session has shown no key, so such lines are at
+    /// DEBUG.
+    fn log_end(&self, ending: Ending) {
+        self.worker.app.metrics.session_ending(ending.reason);
+        let level = ending.level(self.id.is_some());
+        if !log::log_enabled!(target: TARGET, level) {
+            return;
+        }
+        let now = Instant::now();
+        log::log!(
+            target: TARGET,
+            level,
+            reason = ending.reason,
+            code = ending.code,
+            session:% = self.id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
+            key = self.key.as_ref().map(|key| key.id()),
+            address:% = self.address,
+            protocol = P::NAME,
+            seconds = rounded(now.saturating_duration_since(self.began)),
+            silent_seconds = rounded(now.saturating_duration_since(self.heard)),
+            received = self.received,
+            sent = self.outbox.frames();
+            "session ended"
+        );
+    }
+
     fn end(&mut self, ending: SessionEnd, context: &mut Context<Self>) {
         if !self.has_ended {
             let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
             let actions = self.protocol.end(ending, &cx);
+            // An earlier owner's notice has no effect on a session that has resumed on this connection.
+            if !actions.is_empty() {
+                self.cause = Some(ending);
+            }
             self.apply(actions, context);
         }
     }
+}
+
+/// Returns a duration in seconds, with milliseconds.
+fn rounded(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl<P: Protocol> Actor for Session<P> {
@@ -457,6 +517,7 @@ impl<P: Protocol> Actor for Session<P> {
     fn stopped(&mut self, _: &mut Self::Context) {
         if !self.has_ended {
             self.worker.app.metrics.session_ended(0);
+            self.log_end(Ending::lost(self.cause));
         }
         self.handle = None;
     }
@@ -469,7 +530,9 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
         }
         match inbound {
             Inbound::Message(message) => {
-                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                self.heard = Instant::now();
+                self.received = self.received.wrapping_add(1);
+                let cx = Cx::new(self.heard, self.handle.as_ref(), &self.outbox);
                 let actions = self.protocol.receive(message, &cx);
                 self.apply(actions, context);
             }
@@ -482,6 +545,14 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
             }
             Inbound::Gone(code) => {
                 self.protocol.gone(code);
+                self.has_ended = true;
+                self.worker.app.metrics.session_ended(0);
+                self.log_end(Ending::by_client(code, self.cause));
+                context.stop();
+            }
+            // `stopped` counts and logs it.
+            Inbound::Lost => {
+                self.protocol.gone(None);
                 context.stop();
             }
         }

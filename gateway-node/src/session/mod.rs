@@ -7,6 +7,7 @@
 mod actor;
 mod cx;
 mod discord;
+mod ending;
 mod log_reader;
 mod patience;
 mod protocol;

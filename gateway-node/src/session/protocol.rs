@@ -131,6 +131,9 @@ pub type PendingCall<T> = Pin<Box<dyn Future<Output = T>>>;
 /// What it needs at once it takes from [`Cx`]: the time, and its subscription to the log. No method is called after
 /// [`Action::Close`] or [`Action::Cut`].
 pub trait Protocol: Unpin + 'static {
+    /// Its name in the log.
+    const NAME: &'static str;
+
     /// What it waits for.
     type Call: 'static;
     /// What comes of it.

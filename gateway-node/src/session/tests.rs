@@ -104,6 +104,14 @@ impl Backplane for Distant {
         self.0.status()
     }
 
+    fn known_peers(&self) -> Option<Arc<[Peer]>> {
+        self.0.known_peers()
+    }
+
+    fn retire(&self) -> Pending<(), Unavailable> {
+        self.0.retire()
+    }
+
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         self.0.peers()
     }
@@ -537,7 +545,7 @@ async fn an_event_for_a_leaving_session_reaches_another() {
         let leaving = node.identified().await;
         let mut staying = node.identified().await;
         // The client is gone, but the node does not know that yet when the two events choose both sessions in turn.
-        leaving.inbox.send(Inbound::Gone(None)).unwrap();
+        leaving.inbox.send(Inbound::Lost).unwrap();
         for n in 0..2 {
             let event = Publication {
                 name: "job".into(),

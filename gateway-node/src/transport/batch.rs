@@ -39,6 +39,11 @@ impl Batch {
         }
     }
 
+    /// The number of frames.
+    pub(super) fn frames(&self) -> usize {
+        self.ends.len()
+    }
+
     /// All frames as one slice.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes

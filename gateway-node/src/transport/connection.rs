@@ -220,7 +220,7 @@ where
                     }
                     Poll::Ready(_) => {
                         self.hung_up = true;
-                        self.inbox.push(Inbound::Gone(None));
+                        self.inbox.push(Inbound::Lost);
                         self.inbox.end();
                     }
                 }

@@ -101,7 +101,7 @@ impl StreamHandler<Inbound> for TestSession {
             Inbound::Message(Message::Binary(_)) | Inbound::Drained => {}
             Inbound::Violation(violation) => self.outbox.close(None, violation.close(), now),
             Inbound::TooSlow => self.outbox.close(Some(text_frame(b"bye")), Close::TOO_SLOW, now),
-            Inbound::Gone(_) => context.stop(),
+            Inbound::Gone(_) | Inbound::Lost => context.stop(),
         }
     }
 }

@@ -36,7 +36,7 @@ impl StreamHandler<Inbound> for Echo {
             Inbound::Violation(violation) => self.outbox.close(None, violation.close(), now),
             Inbound::TooSlow => self.outbox.close(None, Close::TOO_SLOW, now),
             Inbound::Drained => {}
-            Inbound::Gone(_) => context.stop(),
+            Inbound::Gone(_) | Inbound::Lost => context.stop(),
         }
     }
 }

@@ -24,8 +24,10 @@ pub enum Inbound {
     TooSlow,
     /// The outbox is empty. Sent once for each request by `Outbox::tell_when_drained`.
     Drained,
-    /// The peer closed or disconnected. Has the code of its close frame, or `None` if there was no frame or no code.
+    /// The peer sent a close frame, with this code if it had one.
     Gone(Option<u16>),
+    /// The connection ended without a close frame.
+    Lost,
 }
 
 /// The stream of a session actor's input.

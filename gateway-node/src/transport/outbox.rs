@@ -60,6 +60,8 @@ struct OutboxInner {
     tells_drained: bool,
     /// When a frame was last queued or written.
     last_sent: Option<Instant>,
+    /// How many frames have been queued or written.
+    frames: u32,
     /// This outbox's entry in the node's pool, while the socket is blocked.
     charge: Option<Box<PoolCharge>>,
 }
@@ -101,6 +103,7 @@ impl Outbox {
             direct,
             tells_drained: false,
             last_sent: None,
+            frames: 0,
             charge: None,
         })))
     }
@@ -117,7 +120,7 @@ impl Outbox {
     /// Queues a frame. It begins to wait at `now`. A frame larger than the limit is accepted if the queue is empty.
     pub fn push(&self, frame: Bytes, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.last_sent = Some(now);
+        state.note_sent(1, now);
         let result = state.push(frame, now);
         state.wake();
         result
@@ -126,7 +129,7 @@ impl Outbox {
     /// Writes frames to the socket at once if the queue is empty, and queues what the socket does not accept.
     pub fn deliver(&self, batch: &Batch, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.last_sent = Some(now);
+        state.note_sent(batch.frames(), now);
         let written = state.write_past(batch.bytes());
         if written == batch.bytes().len() {
             return Push::Taken;
@@ -138,7 +141,7 @@ impl Outbox {
     /// not written before `until`.
     pub fn deliver_until(&self, batch: &Batch, now: Instant, until: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.last_sent = Some(now);
+        state.note_sent(batch.frames(), now);
         let written = state.write_past(batch.bytes());
         if written == batch.bytes().len() {
             return Push::Taken;
@@ -156,12 +159,17 @@ impl Outbox {
     /// them.
     pub fn deliver_own(&self, bytes: &[u8], ends: &[usize], now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.last_sent = Some(now);
+        state.note_sent(ends.len(), now);
         let written = state.write_past(bytes);
         if written == bytes.len() {
             return Push::Taken;
         }
         state.append_rest(&Batch::new(Bytes::copy_from_slice(bytes), ends), written, now)
+    }
+
+    /// Returns how many frames have been queued or written. The count begins again after 2^32.
+    pub fn frames(&self) -> u32 {
+        self.0.borrow().frames
     }
 
     /// Returns when a frame was last queued or written, or `None` before the first.
@@ -328,6 +336,13 @@ impl Outbox {
 }
 
 impl OutboxInner {
+    /// Records that frames are queued or written.
+    fn note_sent(&mut self, frames: usize, now: Instant) {
+        self.last_sent = Some(now);
+        // Wraps around, like the count.
+        self.frames = self.frames.wrapping_add(u32::try_from(frames).unwrap_or(u32::MAX));
+    }
+
     /// Writes to the socket without the driver if the queue is empty. Returns how many bytes were written.
     #[inline]
     fn write_past(&self, bytes: &[u8]) -> usize {

@@ -36,18 +36,16 @@ command -v valgrind >/dev/null || fail "no valgrind on the PATH; run: sudo apt-g
 
 # A developer's own flags would build a different program than the baseline's.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
-# With several codegen units, inlining depends on how functions are spread over them, so a count can change by a tenth
-# with no change to its function.
-export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
 build=$target/callgrind/build
-cargo build --release --locked --package gateway-bench --bin hot --target-dir "$build"
+# The release binary has no symbols.
+cargo build --profile debuginfo --locked --package gateway-bench --bin hot --target-dir "$build"
 
 out=$target/callgrind
 mkdir -p "$out"
 # The size of the environment shifts the stack, which changes the counts. So it is empty.
 env -i "$(command -v valgrind)" --tool=callgrind --log-file="$out/log" --callgrind-out-file="$out/profile" \
     --toggle-collect='gateway_bench::hot::*::step' --compress-strings=no --compress-pos=no \
-    "$build/release/hot" >"$out/calls" || fail "the program failed; see $out/log"
+    "$build/debuginfo/hot" >"$out/calls" || fail "the program failed; see $out/log"
 
 python3 tests/bench/callgrind/compare.py "${update[@]}" --profile "$out/profile" --calls "$out/calls" \
     --baseline tests/bench/callgrind/baseline.json --rustc "$(rustc --version)" --valgrind "$(valgrind --version)"

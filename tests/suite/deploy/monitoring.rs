@@ -68,11 +68,14 @@ fn the_dashboard_shows_exactly_the_metrics_of_a_node() {
         }
     }
     // This snapshot has every metric, as a line `name{labels} value`.
-    let rendered = read("gateway-node/src/snapshots/gateway_node__metrics__tests__every_counter_is_rendered.snap");
+    let rendered =
+        read("gateway-node/src/metrics/snapshots/gateway_node__metrics__tests__every_counter_is_rendered.snap");
     let counted: BTreeSet<_> = rendered
         .lines()
         .filter(|line| line.starts_with("utilbot_"))
         .map(|line| line.split(['{', ' ']).next().unwrap().to_owned())
+        // The buckets of a histogram have what its sum and its count say.
+        .filter(|name| !name.ends_with("_seconds_sum") && !name.ends_with("_seconds_count"))
         .collect();
     assert_eq!(shown, counted);
 }

@@ -284,6 +284,7 @@ impl MemoryShared {
             limits.jobs,
             has_room,
         )?;
+        self.deliver.accepted(&application.name, is_job.len(), now.elapsed());
         for event in gone {
             self.deliver.no_receiver(&application.name, &event);
         }
@@ -436,6 +437,14 @@ impl Backplane for MemoryBackplane {
             problem: None,
             logs: logs.collect(),
         }
+    }
+
+    fn known_peers(&self) -> Option<Arc<[Peer]>> {
+        Some(Arc::default())
+    }
+
+    fn retire(&self) -> Pending<(), Unavailable> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {

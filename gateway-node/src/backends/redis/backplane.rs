@@ -1,6 +1,12 @@
 //! The backplane of one node of a cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -17,10 +23,10 @@ use super::{
     application::RedisApplication,
     cluster_commands::ClusterCommands,
     command_calls,
-    connection::supervisor::{self, ConnectionSupervisor},
+    connection::supervisor::ConnectionSupervisor,
     jobs::RedisJobs,
     log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
-    membership::{Members, lease::Lease, reap_queue::ReapQueue},
+    membership::{Members, lease::Lease, peers, reap_queue::ReapQueue},
     options::RedisOptions,
     reply_queue::ReplyQueue,
     sessions::write_behind::WriteBehind,
@@ -93,6 +99,8 @@ impl RedisBackplane {
             look_now: Notify::new(),
             receivers_changed: Notify::new(),
             condition: Mutex::default(),
+            peers: Mutex::default(),
+            retired: AtomicBool::default(),
             deliver,
             options,
         });
@@ -288,12 +296,27 @@ impl Backplane for RedisBackplane {
         }
     }
 
+    fn known_peers(&self) -> Option<Arc<[Peer]>> {
+        self.shared.known_peers()
+    }
+
+    fn retire(&self) -> Pending<(), Unavailable> {
+        let connection = self.shared.connection.borrow().clone();
+        let shared = Arc::clone(&self.shared);
+        // Before the removal is sent, so that no renewal follows it on the connection.
+        shared.retired.store(true, Relaxed);
+        Box::pin(async move {
+            let connection = connection.ok_or(Unavailable)?;
+            peers::retire(&shared, &connection).await.map_err(|_| Unavailable)
+        })
+    }
+
     fn peers(&self) -> Pending<Vec<Peer>, Unavailable> {
         let connection = self.shared.connection.borrow().clone();
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let connection = connection.ok_or(Unavailable)?;
-            supervisor::peers(&shared, &connection).await.map_err(|_| Unavailable)
+            peers::list(&shared, &connection).await.map_err(|_| Unavailable)
         })
     }
 }

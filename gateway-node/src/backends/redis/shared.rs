@@ -1,6 +1,9 @@
 //! The state that the tasks of the backplane share.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -20,7 +23,7 @@ use super::{
     sessions::write_behind::WriteBehind,
 };
 use crate::{
-    backplane::{Deliver, ReplyAddress, Revocations},
+    backplane::{Deliver, Peer, ReplyAddress, Revocations},
     resume::PresenceQueue,
 };
 
@@ -55,6 +58,10 @@ pub(super) struct RedisShared {
     /// Notified when an application may have gained its first receiver or lost its last.
     pub(super) receivers_changed: Notify,
     pub(super) condition: Mutex<Condition>,
+    /// The nodes of the cluster a moment ago; `None` while the server is unavailable.
+    pub(super) peers: Mutex<Option<Arc<[Peer]>>>,
+    /// Whether this node has left the cluster.
+    pub(super) retired: AtomicBool,
 }
 
 /// The condition of the server.
@@ -66,6 +73,11 @@ pub(super) struct Condition {
 }
 
 impl RedisShared {
+    /// Whether this node has left the cluster, and so renews no lease any more.
+    pub(super) fn has_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
     /// The full key for `name`, which all applications share.
     pub(super) fn cluster_key(&self, name: &str) -> String {
         format!("{}:{{_cluster}}:{name}", self.options.prefix)

@@ -218,6 +218,8 @@ impl Discord {
 }
 
 impl Protocol for Discord {
+    const NAME: &'static str = "discord";
+
     type Call = Call;
     type CallResult = CallResult;
 

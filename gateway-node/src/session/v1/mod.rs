@@ -376,6 +376,8 @@ fn publication(route: &Route<'_>, d: &str, rights: Option<&TicketRights>) -> Pub
 }
 
 impl Protocol for V1 {
+    const NAME: &'static str = "v1";
+
     type Call = V1Call;
     type CallResult = V1CallResult;
 

@@ -3,24 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::select_all;
-use serde::Deserialize;
 use shared::session_id::SessionId;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{problem::RedisProblem, reconnect_backoff, redis_connection::RedisConnection};
-use crate::{
-    backends::redis::{
-        application::RedisApplication,
-        command_calls, guilds, jobs, keys,
-        log::publisher::Publisher,
-        membership::{Reconciler, maintenance::Maintenance},
-        replies,
-        scripts::{Script, millis},
-        sessions::{flush, presence_publisher},
-        shared::RedisShared,
-        tickets,
-    },
-    backplane::Peer,
+use crate::backends::redis::{
+    application::RedisApplication,
+    command_calls, guilds, jobs, keys,
+    log::publisher::Publisher,
+    membership::{Reconciler, maintenance::Maintenance, peers},
+    replies,
+    scripts::{Script, millis},
+    sessions::{flush, presence_publisher},
+    shared::RedisShared,
+    tickets,
 };
 
 /// How often the publish queue is checked for events that have waited too long.
@@ -133,6 +129,7 @@ impl ConnectionSupervisor {
             problem = maintenance.keep_registered() => problem,
             problem = maintenance.reap() => problem,
             problem = maintenance.check() => problem,
+            problem = peers::follow(shared, connection) => problem,
             problem = flush::flush(shared, connection) => problem,
             problem = replies::send(shared, connection) => problem,
             problem = command_calls::confirm(shared, connection) => problem,
@@ -227,6 +224,7 @@ impl RedisShared {
             log::info!(version = connection.version; "connected to redis at {}", self.server.address);
         }
         drop(condition);
+        self.deliver.connected();
         self.connection.send_replace(Some(connection.clone()));
         self.queue.set_open(true);
         self.receivers_changed.notify_one();
@@ -236,6 +234,7 @@ impl RedisShared {
     fn set_disconnected(&self) {
         self.queue.set_open(false);
         self.connection.send_replace(None);
+        *self.peers.lock() = None;
         for application in self.applications.values() {
             application.members.end_link();
         }
@@ -246,6 +245,7 @@ impl RedisShared {
         let mut condition = self.condition.lock();
         let line = problem.to_string();
         if condition.problem.as_ref() != Some(&line) {
+            self.deliver.unavailable();
             log::error!("{line}");
             condition.problem = Some(line);
         }
@@ -258,60 +258,4 @@ impl RedisShared {
             self.condition.lock().well = Some(now);
         }
     }
-}
-
-/// Lists the nodes of the cluster.
-pub(in crate::backends::redis) async fn peers(
-    shared: &RedisShared,
-    connection: &RedisConnection,
-) -> Result<Vec<Peer>, RedisProblem> {
-    #[derive(Deserialize)]
-    struct About {
-        node: String,
-        version: String,
-        sessions: u64,
-    }
-    let mut nodes = redis::cmd("HGETALL");
-    nodes.arg(shared.cluster_key("nodes"));
-    let mut workers = redis::cmd("HGETALL");
-    workers.arg(shared.cluster_key("workers"));
-    let mut clock = redis::cmd("GET");
-    clock.arg(shared.cluster_key("clock"));
-    let answers = connection.run([clock, workers, nodes]).await?;
-    let Ok([Ok(clock), Ok(workers), Ok(nodes)]) = <[_; 3]>::try_from(answers) else {
-        return Err(connection.nonsense("an invalid list of nodes"));
-    };
-    let now: u64 = clock
-        .word(0)
-        .split(' ')
-        .next()
-        .and_then(|ms| ms.parse().ok())
-        .unwrap_or(0);
-    let workers: Vec<_> = workers.rest(0).collect();
-    let worker_of = |holder: &str| {
-        let mut pairs = workers.chunks_exact(2);
-        let found = pairs.find(|pair| pair[1].split(' ').next() == Some(holder));
-        found.and_then(|pair| pair[0].parse().ok())
-    };
-    let nodes: Vec<_> = nodes.rest(0).collect();
-    let mut peers: Vec<_> = nodes
-        .chunks_exact(2)
-        .filter_map(|pair| {
-            let (until, about) = pair[1].split_once(' ')?;
-            let About {
-                node,
-                version,
-                sessions,
-            } = serde_json::from_str(about).ok()?;
-            Some(Peer {
-                node,
-                version,
-                worker: worker_of(pair[0]),
-                sessions,
-                lease_ms: until.parse::<u64>().ok()?.saturating_sub(now),
-            })
-        })
-        .collect();
-    peers.sort_by(|one, other| one.node.cmp(&other.node));
-    Ok(peers)
 }

@@ -64,6 +64,7 @@ struct QueuedPublication {
     is_patient: bool,
     /// The origin of the first event. The later events have consecutive origins.
     origin: Origin,
+    queued: Instant,
     deadline: Instant,
     bytes: usize,
     /// The owner and fence under which it was sent, and its number under that fence.
@@ -105,6 +106,7 @@ impl PublishQueue {
         let bytes = events.iter().map(|event| Entry::weight_of(&event.name, &event.d)).sum();
         let is_patient = when_unavailable == WhenUnavailable::Hold;
         let (answer, answered) = oneshot::channel();
+        let queued = Instant::now();
         {
             let mut state = self.state.lock();
             if !is_patient && !state.is_open {
@@ -134,7 +136,8 @@ impl PublishQueue {
                 idempotency,
                 is_patient,
                 origin,
-                deadline: Instant::now() + self.hold,
+                queued,
+                deadline: queued + self.hold,
                 bytes,
                 sent: None,
                 answer,
@@ -431,6 +434,10 @@ impl Publisher {
                 for event in &item.events {
                     positions.push(Position { offset, epoch });
                     offset += u64::from(event.job.is_none());
+                }
+                if fields.get(4) != Some(&"again") {
+                    let took = Instant::now().saturating_duration_since(item.queued);
+                    self.deliver.accepted(&item.application.name, item.events.len(), took);
                 }
                 if offset > first {
                     let offset = offset - 1;

@@ -37,10 +37,13 @@ impl Maintenance<'_> {
     pub(in crate::backends::redis) async fn lease(&self) -> RedisProblem {
         let mut has_waited = false;
         loop {
+            if self.shared.has_retired() {
+                return std::future::pending().await;
+            }
             let pause = match self.renew_number().await {
                 Ok(Some(wait)) => {
                     if !std::mem::replace(&mut has_waited, true) {
-                        log::info!(wait_ms:% = wait.as_millis(); "waiting until older leases have expired");
+                        log::info!(wait_ms = millis(wait); "waiting until older leases have expired");
                     }
                     wait
                 }
@@ -57,10 +60,10 @@ impl Maintenance<'_> {
         let about = serde_json::json!({
             "node": &*options.node,
             "version": env!("CARGO_PKG_VERSION"),
-            "sessions": self.shared.applications.values().map(|application| application.members.count()).sum::<usize>(),
+            "sessions": self.shared.session_count(),
         });
         let mut call = self.connection.script(Script::Lease, &self.shared.cluster_key(""));
-        call.arg(format!("{:016x}", options.incarnation))
+        call.arg(self.shared.holder())
             .arg(lease.worker().map_or(-1, i32::from))
             .arg(millis(options.lease))
             .arg(&*self.connection.run_id)

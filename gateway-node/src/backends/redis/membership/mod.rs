@@ -9,6 +9,7 @@ mod member;
 mod members;
 mod op;
 mod op_call;
+pub(in crate::backends::redis) mod peers;
 pub(in crate::backends::redis) mod reap_queue;
 mod reconciler;
 mod sending;

@@ -10,7 +10,8 @@
 --          description of itself
 --
 -- workers  hash: `<holder> <first ms> <ms after the last>` by number
--- nodes    hash: `<ms after the last> <the node's description of itself>` by holder
+-- nodes    hash: `<ms after the last> <the node's description of itself>` by holder; a node that stops removes itself
+-- nodes:sessions  hash: the number of sessions by holder
 -- lease    the longest lease that was granted, in ms
 -- clock    `<ms> <ms of the server's clock> <run> <ms of its start>`: the time of the latest call, and the server run
 --          in which it came
@@ -56,7 +57,19 @@ if now < EARLIEST or clear + longest >= END or now + lease >= END then return { 
 redis.call('SET', key('lease'), int(longest))
 redis.call('SET', key('clock'), table.concat({ int(now), int(clock), run, int(began) }, ' '))
 
+-- Removes the nodes that died longer than a lease ago.
+local function forget_the_dead()
+  local nodes = redis.call('HGETALL', key('nodes'))
+  for place = 1, #nodes, 2 do
+    if tonumber(string.match(nodes[place + 1], '^%d+')) + longest <= now then
+      redis.call('HDEL', key('nodes'), nodes[place])
+      redis.call('HDEL', key('nodes:sessions'), nodes[place])
+    end
+  end
+end
+
 local function grant(number, first, last)
+  forget_the_dead()
   redis.call('HSET', key('workers'), int(number), holder .. ' ' .. int(first) .. ' ' .. int(last))
   redis.call('HSET', key('nodes'), holder, int(last) .. ' ' .. about)
   return { 'granted', int(number), int(now), int(first), int(last) }
@@ -85,13 +98,6 @@ local known = {}
 local records = redis.call('HGETALL', key('workers'))
 for place = 1, #records, 2 do
   known[tonumber(records[place])] = records[place + 1]
-end
--- Nodes gone for an hour are no longer listed.
-local nodes = redis.call('HGETALL', key('nodes'))
-for place = 1, #nodes, 2 do
-  if tonumber(string.match(nodes[place + 1], '^%d+')) < now - 3600000 then
-    redis.call('HDEL', key('nodes'), nodes[place])
-  end
 end
 for candidate = 0, 1023 do
   local record = known[candidate]

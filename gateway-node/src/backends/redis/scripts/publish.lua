@@ -7,7 +7,7 @@
 --       request and author are `-` if there is none; the label of a request to reply to has a `?`,
 --       and that of a job a `!`; n counts the publications under this fence from 1
 --
--- Returns { 'ok', epoch, first offset, number of undeliverable events } or { 'no_receiver', index } or { 'key_reused' }
+-- Returns { 'ok', epoch, first offset, number of undeliverable events, 'again' if the request had been accepted before } or { 'no_receiver', index } or { 'key_reused' }
 -- or { 'too_many_keys', ms until the oldest expires } or { 'too_many_jobs', index }: the publication is final, and the same n always returns the same
 -- result. Or returns { 'fenced' } or { 'gap', last n }: the publication was not processed.
 
@@ -38,7 +38,7 @@ if request ~= '-' then
   if before then
     local same, epoch, first = string.match(before, '^(%S+) (%S+) (%S+)$')
     if same ~= digest then return answer('key_reused') end
-    return answer('ok', epoch, first, '0')
+    return answer('ok', epoch, first, '0', 'again')
   end
 end
 

@@ -70,6 +70,10 @@ impl Deliver for Stalling {
         self.registry.deliver(entry);
     }
 
+    fn accepted(&self, application: &Arc<str>, events: usize, took: Duration) {
+        self.registry.accepted(application, events, took);
+    }
+
     fn no_receiver(&self, application: &str, event: &str) {
         self.registry.no_receiver(application, event);
     }

@@ -299,7 +299,7 @@ impl DiscordTestClient {
 
     /// Cuts the connection without a Close frame.
     pub(in super::super) async fn cut(mut self) {
-        self.inbox.send(Inbound::Gone(None)).unwrap();
+        self.inbox.send(Inbound::Lost).unwrap();
         self.settle().await;
         self.task.abort();
     }

@@ -1,15 +1,27 @@
-//! The node's metrics. Label values come from the code, never from peers.
+//! The node's metrics. Label values come from the code and from the configuration, never from peers.
+
+mod exposition;
+mod moment;
+mod process;
+
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{
-        counter::{ConstCounter, Counter},
+        counter::Counter,
         family::Family,
-        gauge::{ConstGauge, Gauge},
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
     },
     registry::Registry,
 };
-use shared::v1::payload::GuildCount;
+
+pub use self::{exposition::Exposition, moment::Moment, process::ProcessUse};
 
 /// The label of a counter that is split by reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,29 +44,20 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
-/// Values that are measured at the moment of a scrape instead of counted.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment<'a> {
-    /// Open connections, including plain HTTP.
-    pub connections: usize,
-    /// Bytes of request bodies in memory.
-    pub body_bytes: usize,
-    /// Bytes that wait in outboxes for slow clients.
-    pub outbox_bytes: usize,
-    /// Slow clients closed so far because all outboxes together held too much.
-    pub outboxes_condemned: u64,
-    /// The number of sessions of each kind.
-    pub sessions: &'a [(&'static str, usize)],
-    /// Whether the node is draining.
-    pub is_draining: bool,
-    /// Whether the backplane accepts events and sessions.
-    pub is_backplane_available: bool,
-    /// The number of log entries that the node has still to deliver, by application.
-    pub log_lags: &'a [(&'a str, u64)],
-    /// The guild counts that were broadcast last, by application.
-    pub guild_counts: &'a [(&'a str, GuildCount)],
-    /// Lines of the node's own log that were dropped because standard error was not read in time.
-    pub log_lines_dropped: u64,
+/// The labels of the counter of HTTP requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpLabels {
+    /// The pattern of the path, from the table of routes.
+    pub route: String,
+    /// The status of the response.
+    pub code: u16,
+}
+
+/// The label of a family that is split by application.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApplicationLabel {
+    /// The application, as configured.
+    pub application: Arc<str>,
 }
 
 /// Every counter of the node, shared by its threads.
@@ -74,6 +77,12 @@ pub struct Metrics {
     pub payloads_received: Counter,
     /// Packets from clients that were dropped without a response, by reason.
     pub packets_dropped: Family<ReasonLabel, Counter>,
+    /// Events accepted from this node's clients, by application.
+    pub events_accepted: Family<ApplicationLabel, Counter>,
+    /// Responses to HTTP requests, by route and status.
+    pub http_responses: Family<HttpLabels, Counter>,
+    /// Why sessions ended.
+    pub session_endings: Family<ReasonLabel, Counter>,
     /// Entries accepted by the log.
     pub entries: Counter,
     /// Entries without any receiver.
@@ -112,6 +121,47 @@ pub struct Metrics {
     pub encoded_zlib: Counter,
     /// Encodings of entries that Discord sessions share, at most one per entry, wire format and content.
     pub encoded_discord: Counter,
+    /// Connections to the backplane that were made.
+    pub backplane_connections: Counter,
+    /// Times that the backplane became unavailable, or could not be reached.
+    pub backplane_problems: Counter,
+    /// How long things took.
+    pub durations: Durations,
+}
+
+/// How long things took, in seconds.
+#[derive(Debug)]
+pub struct Durations {
+    /// From the publication of events to their acceptance by the log.
+    pub publish: Histogram,
+    /// From an Identify, Resume or renewal of a client to its result.
+    pub identify: Histogram,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        // 0.1 ms to 6.5 s, each bound twice the one before.
+        let histogram = || Histogram::new(exponential_buckets(0.0001, 2.0, 17));
+        Self {
+            publish: histogram(),
+            identify: histogram(),
+        }
+    }
+}
+
+impl Durations {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "publish_seconds",
+            "Seconds from the publication of events to their acceptance by the log",
+            self.publish.clone(),
+        );
+        registry.register(
+            "identify_seconds",
+            "Seconds from an Identify to the session",
+            self.identify.clone(),
+        );
+    }
 }
 
 impl Metrics {
@@ -145,6 +195,25 @@ impl Metrics {
         self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
+    /// Counts events accepted from this node's clients, `took` after they were published.
+    pub fn accepted(&self, application: &Arc<str>, events: usize, took: Duration) {
+        self.durations.publish.observe(took.as_secs_f64());
+        let application = Arc::clone(application);
+        let counter = self.events_accepted.get_or_create(&ApplicationLabel { application });
+        counter.inc_by(events as u64);
+    }
+
+    /// Counts a response to an HTTP request. `route` is the pattern that matched, if any did.
+    pub fn http_response(&self, route: Option<String>, code: u16) {
+        let route = route.unwrap_or_else(|| "none".to_owned());
+        self.http_responses.get_or_create(&HttpLabels { route, code }).inc();
+    }
+
+    /// Counts why a session ended.
+    pub fn session_ending(&self, reason: &'static str) {
+        self.session_endings.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
     /// Counts the end of a session.
     pub fn session_ended(&self, code: u16) {
         self.sessions_ended.get_or_create(&EndingLabel { code }).inc();
@@ -164,6 +233,9 @@ impl Metrics {
             client_errors,
             payloads_received,
             packets_dropped,
+            events_accepted,
+            http_responses,
+            session_endings,
             entries,
             entries_without_receiver,
             entries_lost,
@@ -183,6 +255,9 @@ impl Metrics {
             encoded_text,
             encoded_zlib,
             encoded_discord,
+            backplane_connections,
+            backplane_problems,
+            durations: _,
         } = self;
         registry.register("sessions_opened", "WebSockets opened", sessions_opened.clone());
         registry.register(
@@ -207,6 +282,17 @@ impl Metrics {
             "Packets dropped silently, by reason",
             packets_dropped.clone(),
         );
+        registry.register(
+            "events_accepted",
+            "Events accepted from clients of this node, by application",
+            events_accepted.clone(),
+        );
+        registry.register(
+            "http_responses",
+            "Responses to HTTP requests, by route and status",
+            http_responses.clone(),
+        );
+        registry.register("session_endings", "Sessions ended, by cause", session_endings.clone());
         registry.register("entries", "Events that the log accepted", entries.clone());
         registry.register(
             "entries_without_receiver",
@@ -219,6 +305,16 @@ impl Metrics {
             entries_lost.clone(),
         );
         registry.register("events_refused", "Events refused, by reason", events_refused.clone());
+        registry.register(
+            "backplane_connections",
+            "Connections to the backplane that were made",
+            backplane_connections.clone(),
+        );
+        registry.register(
+            "backplane_problems",
+            "Times that the backplane became unavailable, or could not be reached",
+            backplane_problems.clone(),
+        );
         self.register_connector(&mut registry);
         registry.register("deliveries", "Events put into an outbox", deliveries.clone());
         registry.register("encoded_text", "Text frames made for events", encoded_text.clone());
@@ -232,9 +328,19 @@ impl Metrics {
             "Bytes made for events of Discord sessions",
             encoded_discord.clone(),
         );
+        self.durations.register(&mut registry);
         moment.register(&mut registry);
+        registry.register(
+            "build",
+            "The version that runs here",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         let mut text = String::new();
-        encode(&mut text, &registry)?;
+        encode_registry(&mut text, &registry)?;
+        let mut process = Registry::with_prefix("process");
+        moment.process.register(&mut process);
+        encode_registry(&mut text, &process)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }
@@ -296,93 +402,10 @@ impl Metrics {
     }
 }
 
-impl Moment<'_> {
-    fn register(&self, registry: &mut Registry) {
-        let live = Family::<KindLabel, Gauge<i64>>::default();
-        for &(kind, count) in self.sessions {
-            live.get_or_create(&KindLabel { kind })
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        registry.register(
-            "connections",
-            "Open connections, of plain HTTP too",
-            gauge(self.connections),
-        );
-        registry.register(
-            "body_bytes",
-            "Bytes of request bodies in memory",
-            gauge(self.body_bytes),
-        );
-        registry.register(
-            "outbox_bytes",
-            "Bytes that wait for clients that read slowly",
-            gauge(self.outbox_bytes),
-        );
-        registry.register(
-            "outboxes_condemned",
-            "Slow clients closed because too much waited for all of them together",
-            ConstCounter::new(self.outboxes_condemned),
-        );
-        registry.register("sessions", "Live sessions, by client type", live);
-        let lags = Family::<ApplicationLabel, Gauge<i64>>::default();
-        for &(application, lag) in self.log_lags {
-            let application = application.to_owned();
-            lags.get_or_create(&ApplicationLabel { application })
-                .set(i64::try_from(lag).unwrap_or(i64::MAX));
-        }
-        let by_application = |count: fn(&GuildCount) -> u64| {
-            let family = Family::<ApplicationLabel, Gauge<i64>>::default();
-            for (application, counts) in self.guild_counts {
-                let application = (*application).to_owned();
-                family
-                    .get_or_create(&ApplicationLabel { application })
-                    .set(i64::try_from(count(counts)).unwrap_or(i64::MAX));
-            }
-            family
-        };
-        registry.register("guilds", "Guilds that the bots report", by_application(|of| of.guilds));
-        registry.register(
-            "guild_members",
-            "Members of those guilds",
-            by_application(|of| of.guild_members),
-        );
-        registry.register(
-            "cached_guild_members",
-            "Members that the bots have cached",
-            by_application(|of| of.cached_guild_members),
-        );
-        registry.register(
-            "log_lines_dropped",
-            "Lines of the node's log that nobody read in time",
-            ConstCounter::new(self.log_lines_dropped),
-        );
-        registry.register("log_lag", "Accepted events that this node has still to deliver", lags);
-        registry.register(
-            "backplane_available",
-            "Whether the backplane takes events and sessions",
-            ConstGauge::new(i64::from(self.is_backplane_available)),
-        );
-        registry.register(
-            "draining",
-            "Whether the node is about to stop",
-            ConstGauge::new(i64::from(self.is_draining)),
-        );
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
-    kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ApplicationLabel {
-    application: String,
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::v1::payload::GuildCount;
+
     use super::*;
 
     #[test]
@@ -390,6 +413,9 @@ mod tests {
         let metrics = Metrics::default();
         metrics.dropped("not_json");
         metrics.session_ended(4006);
+        metrics.session_ending("no heartbeat");
+        metrics.http_response(Some("/api/v1/events".to_owned()), 202);
+        metrics.accepted(&"shop".into(), 3, Duration::from_millis(1));
         metrics.connection_refused("full");
         metrics.upgrade_refused("draining");
         metrics.event_refused("schema");
@@ -413,6 +439,14 @@ mod tests {
                 },
             )],
             log_lines_dropped: 7,
+            connections_limit: 1000,
+            process: ProcessUse {
+                cpu_seconds: 1.5,
+                resident_bytes: 4096,
+                open_descriptors: 12,
+                most_descriptors: 1024,
+                started: 1_767_323_045.0,
+            },
         };
         let text = metrics.render(&moment).unwrap();
         // Samples within a family come in no particular order.
