@@ -19,6 +19,7 @@ import os
 import re
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable
 
 from clients import PORT, Cluster
@@ -28,6 +29,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 NODES = ["node-1", "node-2", "node-3"]
+# The port of a container that runs alone.
+LONE_PORT = 18081
+# The most that the image may take beside its base.
+IMAGE_MB = 60
 CLIENTS = 12
 
 
@@ -73,6 +78,60 @@ async def only_the_balancer_is_published(engine: Engine) -> str:
     expected = f"127.0.0.1:{PORT}->8080/tcp"
     check(len(published) == 1 and "balancer" in published[0] and published[0].endswith(expected), ports)
     return f"only the balancer has a port here: {expected}"
+
+
+async def the_image_is_small(engine: Engine) -> str:
+    async def size(image: str) -> int:
+        return json.loads(await engine.docker("image", "inspect", image))[0]["Size"]
+
+    own = (await size("utilbot-gateway") - await size("debian:bookworm-slim")) / 1e6
+    check(own <= IMAGE_MB, f"the image has {own:.1f} MB beside its base")
+    facts = json.loads(await engine.docker("image", "inspect", "utilbot-gateway"))[0]["Config"]
+    check(facts["User"] == "utilbot", f"the image runs as {facts['User']!r}")
+    labels = facts["Labels"]
+    check(labels.get("org.opencontainers.image.title") == "Utilbot Gateway", f"labels: {labels}")
+    return f"the image has {own:.1f} MB beside its base, runs as {facts['User']}, and has labels"
+
+
+async def one_container_needs_no_configuration(engine: Engine) -> str:
+    """Starts a container in development mode, and receives an event. It shares the network of this machine, because the
+    engine has no bridge."""
+    start = time.monotonic()
+    bind = f"0.0.0.0:{LONE_PORT}"
+    flags = ("--detach", "--rm", "--read-only", "--cap-drop", "ALL", "--network", "host")
+    container = (await engine.docker("run", *flags, "utilbot-gateway", "--development", "--bind", bind)).strip()
+    try:
+        banner: dict = {}
+
+        async def listens() -> None:
+            while not banner:
+                for line in (await engine.docker("logs", container)).splitlines():
+                    if line.startswith("{"):
+                        banner.update(json.loads(line))
+
+        await asyncio.wait_for(listens(), WAIT_S)
+        key = banner["development_key"]
+        async with connect(f"ws://127.0.0.1:{LONE_PORT}/?v=1", proxy=None) as socket:
+            await socket.send(json.dumps({"op": 1, "t": "identify", "d": {"type": "bot", "key": key}}))
+            while json.loads(await socket.recv()).get("t") != "bot_connect_success":
+                pass
+            await asyncio.to_thread(publish_alone, key)
+            while json.loads(await socket.recv()).get("t") != "announce":
+                pass
+        took = time.monotonic() - start
+    finally:
+        await engine.docker("kill", container)
+    return f"a read-only container with --development: {took:.1f} s from `docker run` to the first event received"
+
+
+def publish_alone(key: str) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{LONE_PORT}/api/v1/events",
+        data=b'{"t":"announce","d":{}}',
+        headers={"Authorization": f"Bearer {key}"},
+    )
+    with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+        check(answer.status == 202, f"HTTP {answer.status}")
 
 
 async def clients_connect_to_every_node(cluster: Cluster) -> str:
@@ -227,7 +286,7 @@ async def prometheus_scrapes_the_cluster(cluster: Cluster) -> str:
     dashboard = json.loads((ROOT / "deploy/grafana/gateway.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     for expression in queries:
-        await query(expression.replace("$__rate_interval", "1m"))
+        await query(expression.replace("$__rate_interval", "1m").replace("$instance", ".*"))
     return f"Prometheus scrapes every node and the balancer, and answers the {len(queries)} queries of the dashboard"
 
 
@@ -263,6 +322,8 @@ class Report:
 async def run(engine: Engine) -> Report:
     report = Report()
     if not await report.show([files_are_valid, up_starts_services_in_order, only_the_balancer_is_published], engine):
+        return report
+    if not await report.show([the_image_is_small, one_container_needs_no_configuration], engine):
         return report
     key = (await engine.compose("run", "--rm", "-T", "key")).strip()
     cluster = Cluster(engine, key)

@@ -4,7 +4,7 @@
 use std::{fs, net::SocketAddr};
 
 use gateway_harness::{
-    NodeProcess, RedisProcess, Setup, V1Client, WAIT, eventually, full_setup, get, key, post, ready, within,
+    NodeProcess, RedisProcess, Setup, V1Client, WAIT, eventually, full_setup, get, key, post, publish, ready, within,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
@@ -149,39 +149,53 @@ async fn a_node_recovers_once_its_redis_user_has_the_documented_rights() {
         ])
         .await;
     let url = server.url().replace("://", "://gateway:secret@");
+    let url = format!("{}/1", url.trim_end_matches('/'));
     let node = setup_on(&url).set("redis.prefix", "mine").start().await;
     expect_problem(&node, "NOPERM").await;
-    // Exactly the rights that docs/operations.md lists.
-    let rights = [
-        "-@all",
-        "+info",
-        "+hello",
-        "+auth",
-        "+ping",
-        "+client",
-        "+subscribe",
-        "+unsubscribe",
-        "+script|load",
-        "+evalsha",
-        "+time",
-        "+@stream",
-        "+@hash",
-        "+@set",
-        "+@sortedset",
-        "+@string",
-        "+@list",
-        "+publish",
-        "+exists",
-        "+del",
-        "+pexpire",
-        "+pttl",
-        "+multi",
-        "+exec",
-    ];
+    let page = include_str!("../../docs/operations.md");
+    let mut lists = page
+        .lines()
+        .filter_map(|line| line.strip_prefix('`')?.strip_suffix('`'));
+    let rights = lists.find(|list| list.starts_with("+info ")).unwrap();
+    let rights: Vec<_> = rights.split(' ').collect();
+    let rights = [&["-@all"], &rights[..]].concat();
     server
         .cli(&[&["ACL", "SETUSER", "gateway"], &rights[..]].concat())
         .await;
+    server.cli(&["ACL", "LOG", "RESET"]).await;
     expect_recovery(&node).await;
+    let mut bot = V1Client::session(&node, "bot", &key("bot")).await;
+    publish(&node, &key("root"), &json!({ "t": "announce", "d": { "n": 1 } })).await;
+    assert_eq!(bot.event_among_others("announce").await, json!({ "n": 1 }));
+    assert_eq!(server.cli(&["ACL", "LOG"]).await, "", "nothing was denied");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_gets_the_configured_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for name in ["server", "node"] {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        fs::write(path(&format!("{name}.pem")), cert.pem()).unwrap();
+        fs::write(path(&format!("{name}.key")), signing_key.serialize_pem()).unwrap();
+    }
+    let server = RedisProcess::start_with(&[
+        ("tls-cert-file", &path("server.pem")),
+        ("tls-key-file", &path("server.key")),
+        // The authority of the clients: each of these certificates is its own.
+        ("tls-ca-cert-file", &path("node.pem")),
+        ("tls-auth-clients", "no"),
+    ])
+    .await;
+    server.cli(&["CONFIG", "SET", "tls-auth-clients", "yes"]).await;
+    let setup = || setup_on(&server.url()).set("redis.ca", path("server.pem"));
+    let node = setup().start().await;
+    expect_problem(&node, "cannot be reached").await;
+    drop(node);
+    let with_certificate = setup()
+        .set("redis.certificate", path("node.pem"))
+        .set("redis.key", path("node.key"));
+    expect_recovery(&with_certificate.start().await).await;
 }
 
 #[tokio::test]

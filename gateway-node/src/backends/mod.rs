@@ -15,6 +15,6 @@ pub use self::{
     memory::{IdSource, MemoryBackplane, MemoryJobs, MemoryLimits, MemorySessions, MemoryTickets},
     redis::{
         KeyRecords, KeyStore, KeyStoreError, RedisBackplane, RedisJobs, RedisOptions, RedisSessions, RedisSetupError,
-        RedisTickets,
+        RedisTickets, RedisTls,
     },
 };

@@ -16,7 +16,7 @@ pub(crate) const REDIS_URL: &str = "redis://[[user]:password@]host[:port][/db] o
 
 /// Finds every contradiction, in a fixed order.
 pub(super) fn find(draft: &mut Draft) {
-    draft.check(&["redis.url", "redis.ca"], redis);
+    draft.check(&["redis.url", "redis.ca", "redis.certificate", "redis.key"], redis);
     draft.check(&["server.tls.certificate", "server.tls.key"], tls);
     draft.check(&["limits.outbox_bytes", "limits.message_bytes"], outbox);
     draft.check(&["tickets.ttl_ms", "tickets.max_ttl_ms"], ticket_ttl);
@@ -34,8 +34,8 @@ pub(super) fn find(draft: &mut Draft) {
 
 fn redis(settings: &Settings) -> Result<(), ConfigError> {
     let Some(url) = &settings.redis.url else {
-        return match settings.redis.ca {
-            Some(_) => Err(settings.problem("redis.ca", "redis.url to be set too")),
+        return match redis_files(settings).next() {
+            Some(file) => Err(settings.problem(file, "redis.url to be set too")),
             None => Ok(()),
         };
     };
@@ -49,10 +49,27 @@ fn redis(settings: &Settings) -> Result<(), ConfigError> {
     if rest[boundary(rest, authority)..].contains('@') {
         return Err(settings.problem("redis.url", REDIS_URL));
     }
-    if settings.redis.ca.is_some() && scheme != "rediss" {
-        return Err(settings.problem("redis.ca", "a redis.url that starts with rediss://"));
+    if scheme != "rediss"
+        && let Some(file) = redis_files(settings).next()
+    {
+        return Err(settings.problem(file, "a redis.url that starts with rediss://"));
     }
-    Ok(())
+    let expected = "redis.certificate and redis.key, or neither";
+    match (&settings.redis.certificate, &settings.redis.key) {
+        (Some(_), None) => Err(settings.problem("redis.certificate", expected)),
+        (None, Some(_)) => Err(settings.problem("redis.key", expected)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the settings that name files for TLS with Redis, as far as they are set.
+fn redis_files(settings: &Settings) -> impl Iterator<Item = &'static str> {
+    let files = [
+        ("redis.ca", settings.redis.ca.is_some()),
+        ("redis.certificate", settings.redis.certificate.is_some()),
+        ("redis.key", settings.redis.key.is_some()),
+    ];
+    files.into_iter().filter_map(|(name, is_set)| is_set.then_some(name))
 }
 
 fn tls(settings: &Settings) -> Result<(), ConfigError> {

@@ -278,6 +278,12 @@ section! {
         /// PEM file with the certificate authority that verifies the server's certificate, instead of the system's;
         /// relative to the configuration file.
         ca: Option<PathBuf> = None;
+        /// PEM file with the node's own certificate, for a server that asks for one; relative to the configuration file.
+        /// Read again for every connection to Redis.
+        certificate: Option<PathBuf> = None;
+        /// PEM file with the private key of `redis.certificate`, relative to the configuration file. Read again for every
+        /// connection to Redis.
+        key: Option<PathBuf> = None;
         /// Prefix of every key and channel in Redis.
         prefix: String = "utilbot".to_owned(), check is_name, expect "1 to 64 of A-Z a-z 0-9 . _ -";
     }

@@ -202,6 +202,8 @@ impl Settings {
         let paths = [
             (&mut tls.certificate, "server.tls.certificate"),
             (&mut self.redis.ca, "redis.ca"),
+            (&mut self.redis.certificate, "redis.certificate"),
+            (&mut self.redis.key, "redis.key"),
             (&mut tls.key, "server.tls.key"),
         ];
         for (path, key) in paths {

@@ -25,8 +25,8 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use self::banner::address_here;
 pub use self::{banner::Banner, error::NodeError, preflight::Preflight};
+pub(crate) use self::{banner::address_here, preflight::redis_tls};
 use self::{
     descriptors::Descriptors,
     keys::NodeKeys,
@@ -490,7 +490,7 @@ fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Key
     let cluster = &settings.cluster;
     RedisOptions {
         url: url.expose().to_owned().into(),
-        authority: settings.redis.ca.clone(),
+        tls: redis_tls(settings),
         prefix: settings.redis.prefix.clone(),
         node: Arc::clone(name),
         incarnation: u64::from_be_bytes(origin.random),

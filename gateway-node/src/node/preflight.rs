@@ -3,13 +3,13 @@
 //! `serve` and `check-config` call the same function, so a configuration that passes one also passes the other. Nothing
 //! here binds a port or opens a connection.
 
-use std::{path::Path, time::SystemTime};
+use std::time::SystemTime;
 
 use shared::routing::EventTable;
 
 use crate::{
     auth::Key,
-    backends::KeyStore,
+    backends::{KeyStore, RedisTls},
     config::{ConfigError, ConfigErrors, Draft, REDIS_URL, Settings, Sources},
     transport::{Certificate, read_certificates, read_private_key},
 };
@@ -102,18 +102,49 @@ fn redis(draft: &mut Draft) {
         }),
         None => Ok(()),
     });
-    let make = |settings: &Settings, ca: Option<&Path>| match &settings.redis.url {
-        Some(url) => KeyStore::new(&url.expose().to_owned().into(), ca, &settings.redis.prefix).map(drop),
+    draft.check(&["redis.certificate"], |settings| match &settings.redis.certificate {
+        Some(path) => read_certificates(path).map(drop).map_err(|error| {
+            let expected = format!("a PEM file with a certificate, but {error}");
+            settings.problem("redis.certificate", expected)
+        }),
+        None => Ok(()),
+    });
+    draft.check(&["redis.key"], |settings| match &settings.redis.key {
+        Some(path) => read_private_key(path).map(drop).map_err(|error| {
+            let expected = format!("a PEM file with a private key, but {error}");
+            settings.problem("redis.key", expected)
+        }),
+        None => Ok(()),
+    });
+    let make = |settings: &Settings, tls: &RedisTls| match &settings.redis.url {
+        Some(url) => KeyStore::new(&url.expose().to_owned().into(), tls, &settings.redis.prefix).map(drop),
         None => Ok(()),
     };
     draft.check(&["redis.url"], |settings| {
         // The client's error about a URL does not quote any part of it.
-        make(settings, None).map_err(|cause| settings.problem("redis.url", format!("{REDIS_URL}, but {cause}")))
+        make(settings, &RedisTls::default())
+            .map_err(|cause| settings.problem("redis.url", format!("{REDIS_URL}, but {cause}")))
     });
     draft.check(&["redis"], |settings| {
-        make(settings, settings.redis.ca.as_deref())
-            .map_err(|cause| settings.problem("redis.ca", format!("a PEM file with a certificate, but {cause}")))
+        let authority = RedisTls {
+            authority: settings.redis.ca.clone(),
+            identity: None,
+        };
+        make(settings, &authority)
+            .map_err(|cause| settings.problem("redis.ca", format!("a PEM file with a certificate, but {cause}")))?;
+        make(settings, &redis_tls(settings)).map_err(|cause| {
+            let expected = format!("a PEM file with the certificate of redis.key, but {cause}");
+            settings.problem("redis.certificate", expected)
+        })
     });
+}
+
+/// Returns the files for TLS with Redis.
+pub(crate) fn redis_tls(settings: &Settings) -> RedisTls {
+    RedisTls {
+        authority: settings.redis.ca.clone(),
+        identity: settings.redis.certificate.clone().zip(settings.redis.key.clone()),
+    }
 }
 
 /// Builds the keys. At least one must be valid, unless Redis may contain others.

@@ -153,11 +153,16 @@ fn the_dockerfile_matches_the_repository() {
         "ENTRYPOINT [\"gateway-node\"]",
         "CMD [\"serve\", \"--config\", \"/etc/utilbot/gateway.toml\"]",
         "USER utilbot",
+        "    CMD [\"gateway-node\", \"healthcheck\"]",
+        "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt",
     ] {
         assert!(lines.contains(&line), "{line} in {dockerfile}");
     }
     // The Dockerfile empties the sources of every package, by the name of its top folder.
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let version = manifest["workspace"]["package"]["version"].as_str().unwrap();
+    let label = format!("org.opencontainers.image.version=\"{version}\"");
+    assert!(dockerfile.contains(&label), "{label}");
     let members = manifest["workspace"]["members"].as_array().unwrap();
     for member in members {
         let folder = member.as_str().unwrap().split('/').next().unwrap();

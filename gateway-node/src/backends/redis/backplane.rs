@@ -23,16 +23,16 @@ use super::{
     application::RedisApplication,
     cluster_commands::ClusterCommands,
     command_calls,
-    connection::supervisor::ConnectionSupervisor,
+    connection::{redis_connection::RedisServer, supervisor::ConnectionSupervisor},
     jobs::RedisJobs,
     log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, peers, reap_queue::ReapQueue},
     options::RedisOptions,
     reply_queue::ReplyQueue,
     sessions::write_behind::WriteBehind,
-    setup::{RedisSetupError, server_of},
     shared::{KeyRecords, RedisShared},
     tickets::RedisTickets,
+    tls::RedisSetupError,
 };
 use crate::{
     backplane::{
@@ -54,12 +54,12 @@ impl RedisBackplane {
     /// not be running yet.
     ///
     /// # Errors
-    /// When the URL or the authority's file cannot be used.
+    /// When the URL or a file for TLS cannot be used.
     pub fn new(
         options: RedisOptions,
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), RedisSetupError> {
-        let server = server_of(&options.url, options.authority.as_deref())?;
+        let server = RedisServer::new(&options.url, &options.tls)?;
         let bounds = LogBounds {
             entries: options.log_entries,
             age: options.log_age,

@@ -2,7 +2,7 @@
 //!
 //! `<prefix>:{_cluster}:keys` is a hash of records by id; `…:keys:revision` increases with every change.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
@@ -12,8 +12,8 @@ use super::{
         problem::RedisProblem,
         redis_connection::{RedisConnection, RedisServer},
     },
-    setup::{RedisSetupError, server_of},
     shared::{KeyRecords, RedisShared},
+    tls::{RedisSetupError, RedisTls},
 };
 
 /// How often a node checks whether the API keys have changed. A revoked key must take effect within a second.
@@ -37,14 +37,13 @@ impl From<RedisProblem> for KeyStoreError {
 }
 
 impl KeyStore {
-    /// The keys on the server at `url`. If `authority` is given, the server's certificate is verified against that PEM
-    /// file. `prefix` is the prefix of the nodes.
+    /// The keys on the server at `url`. `prefix` is the prefix of the nodes.
     ///
     /// # Errors
-    /// When the URL or the authority's file cannot be used.
-    pub fn new(url: &SecretString, authority: Option<&Path>, prefix: &str) -> Result<Self, RedisSetupError> {
+    /// When the URL or a file for TLS cannot be used.
+    pub fn new(url: &SecretString, tls: &RedisTls, prefix: &str) -> Result<Self, RedisSetupError> {
         Ok(Self {
-            server: server_of(url, authority)?,
+            server: RedisServer::new(url, tls)?,
             key: key(prefix),
         })
     }
@@ -167,7 +166,7 @@ mod tests {
 
     /// Connects to the server, once it answers.
     async fn store(server: &TestServer) -> KeyStore {
-        let store = KeyStore::new(&server.url().into(), None, "test").unwrap();
+        let store = KeyStore::new(&server.url().into(), &RedisTls::default(), "test").unwrap();
         let answering = async {
             while store.all().await.is_err() {
                 sleep(Duration::from_millis(10)).await;

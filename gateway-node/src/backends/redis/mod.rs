@@ -31,13 +31,13 @@ mod reply_queue;
 mod report_tests;
 mod scripts;
 mod sessions;
-mod setup;
 mod shared;
 #[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod tls;
 
 pub use self::{
     backplane::RedisBackplane,
@@ -45,9 +45,9 @@ pub use self::{
     keys::{KeyStore, KeyStoreError},
     options::RedisOptions,
     sessions::RedisSessions,
-    setup::RedisSetupError,
     shared::KeyRecords,
     tickets::RedisTickets,
+    tls::{RedisSetupError, RedisTls},
 };
 
 /// Parsing and formatting of entries, for the fuzz targets of `tests`.

@@ -1,10 +1,11 @@
 //! The options of a Redis backplane.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use shared::session_id::SessionId;
 
+use super::tls::RedisTls;
 use crate::backplane::{JobLimits, ReportLimits, TicketLimits};
 
 /// The address of the server, the name of this node, and the limits.
@@ -12,8 +13,8 @@ use crate::backplane::{JobLimits, ReportLimits, TicketLimits};
 pub struct RedisOptions {
     /// `redis://` or `rediss://`, with user and password if the server requires them.
     pub url: SecretString,
-    /// A PEM file with the certificate authority to verify the server against, instead of the system's.
-    pub authority: Option<PathBuf>,
+    /// The files for TLS.
+    pub tls: RedisTls,
     /// The prefix of every key and channel.
     pub prefix: String,
     /// The name of this node.

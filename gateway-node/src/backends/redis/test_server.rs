@@ -37,7 +37,7 @@ impl TestServer {
     pub(crate) fn options(&self, incarnation: u64) -> RedisOptions {
         RedisOptions {
             url: self.url().into(),
-            authority: None,
+            tls: super::RedisTls::default(),
             prefix: "test".to_owned(),
             node: format!("node-{incarnation}").into(),
             incarnation,

@@ -22,7 +22,7 @@ impl KeyFileStore {
             return Ok(None);
         };
         let url = url.expose().to_owned().into();
-        let keys = KeyStore::new(&url, settings.redis.ca.as_deref(), &settings.redis.prefix)
+        let keys = KeyStore::new(&url, &crate::node::redis_tls(settings), &settings.redis.prefix)
             .map_err(|error| CliError::Usage(error.to_string()))?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Some(Self { keys, runtime }))

@@ -5,9 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, PushKind, RedisError, ServerError, TlsCertificates, Value,
+    PushInfo, PushKind, ServerError, Value,
     aio::MultiplexedConnection,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
@@ -15,7 +16,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::watch, time::Instant};
 
 use super::problem::{RedisProblem, is_refusal};
-use crate::backends::redis::scripts::{Script, Scripts};
+use crate::backends::redis::{
+    scripts::{Script, Scripts},
+    tls::{RedisSetupError, RedisTls},
+};
 
 /// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -26,7 +30,9 @@ const OLDEST: (u32, u32) = (6, 2);
 
 /// The address of the server, and how to connect to it.
 pub(in crate::backends::redis) struct RedisServer {
-    client: Client,
+    client: Mutex<Client>,
+    info: ConnectionInfo,
+    tls: RedisTls,
     /// The host and port, without user and password.
     pub(in crate::backends::redis) address: String,
     /// The number of the database.
@@ -35,31 +41,31 @@ pub(in crate::backends::redis) struct RedisServer {
 }
 
 impl RedisServer {
-    /// The server at this URL. `authority` is the content of a PEM file with the only certificate authority to trust,
-    /// instead of the system's.
-    pub(in crate::backends::redis) fn new(url: &SecretString, authority: Option<&[u8]>) -> Result<Self, RedisError> {
+    /// The server at this URL.
+    pub(in crate::backends::redis) fn new(url: &SecretString, tls: &RedisTls) -> Result<Self, RedisSetupError> {
         let info = url.expose_secret().into_connection_info()?;
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
             other => other.to_string(),
         };
-        let client = match authority {
-            Some(authority) => {
-                let certificates = TlsCertificates {
-                    client_tls: None,
-                    root_cert: Some(authority.to_vec()),
-                };
-                Client::build_with_tls(info, certificates)?
-            }
-            None => Client::open(info)?,
-        };
-        let info = hardened(client.get_connection_info());
+        let client = client(info.clone(), tls)?;
         Ok(Self {
             database: info.redis_settings().db(),
-            client: Client::open(info)?,
+            client: Mutex::new(client),
+            info,
+            tls: tls.clone(),
             address,
             scripts: Arc::new(Scripts::default()),
         })
+    }
+
+    /// Returns a client with the certificates that the files have now, or had last if they cannot be read.
+    fn client(&self) -> Client {
+        let mut known = self.client.lock();
+        if let Ok(fresh) = client(self.info.clone(), &self.tls) {
+            *known = fresh;
+        }
+        known.clone()
     }
 
     /// Connects. Push messages go to `on_push`. The receiver becomes `true` when the connection is lost.
@@ -79,7 +85,8 @@ impl RedisServer {
                 }
                 Ok::<_, std::convert::Infallible>(())
             });
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let client = self.client();
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connection.map_err(|error| RedisProblem::of(&self.address, &error))?;
         Ok((connection, is_disconnected))
     }
@@ -112,6 +119,15 @@ impl RedisServer {
 }
 
 /// Returns the connection settings with TCP keepalive and timeouts, so that a dead peer is detected.
+/// Creates a client of a server.
+fn client(info: ConnectionInfo, tls: &RedisTls) -> Result<Client, RedisSetupError> {
+    let client = match tls.read()? {
+        Some(certificates) => Client::build_with_tls(info, certificates)?,
+        None => Client::open(info)?,
+    };
+    Ok(Client::open(hardened(client.get_connection_info()))?)
+}
+
 fn hardened(info: &ConnectionInfo) -> ConnectionInfo {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(5))
