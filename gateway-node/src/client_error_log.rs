@@ -9,6 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use shared::session_id::SessionId;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -60,9 +61,29 @@ impl ClientErrorLog {
 
     /// Records an error of a client at `address`. `what` names the error in the log and in the metrics.
     pub fn note(&self, address: IpAddr, what: &'static str, now: Instant) {
+        self.note_of(address, what, None, None, now);
+    }
+
+    /// Records an error of a client that may have a session, which identified with this key.
+    pub fn note_of(
+        &self,
+        address: IpAddr,
+        what: &'static str,
+        session: Option<SessionId>,
+        key: Option<&str>,
+        now: Instant,
+    ) {
         self.metrics.client_error(what);
         if self.with(|state| state.errors.takes_line(address, what, now)) {
-            log::info!(target: TARGET, address:% = address, problem = what; "client problem");
+            let session = session.map(|session| session.to_string());
+            log::info!(
+                target: TARGET,
+                address:% = address,
+                problem = what,
+                session = session.as_deref(),
+                key;
+                "client problem"
+            );
         }
     }
 

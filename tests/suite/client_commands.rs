@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use gateway_harness::{Ran, Setup, gateway, key, run};
+use gateway_harness::{
+    PacketEncoding, Ran, RedisProcess, Setup, V1Client, eventually, full_setup, gateway, key, ready, run,
+};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::tls::{renew, secured_node};
@@ -127,4 +130,81 @@ async fn healthcheck_follows_the_environment() {
     assert_eq!(unhealthy.status.code(), Some(1));
     let expected = format!("unhealthy: no response from http://127.0.0.1:{port}/livez");
     assert!(unhealthy.stdout.starts_with(&expected), "{unhealthy:?}");
+}
+
+#[tokio::test]
+async fn the_nodes_of_a_cluster_are_listed_from_any_node() {
+    let redis = RedisProcess::start().await;
+    let mut nodes = Vec::new();
+    for name in ["alpha", "beta", "gamma"] {
+        let setup = full_setup().redis(&redis.url()).set("node.name", name);
+        let node = setup.set("cluster.lease_ms", 1000).start().await;
+        ready(&node).await;
+        nodes.push(node);
+    }
+    let _bot = V1Client::session(&nodes[1], "bot", &key("bot")).await;
+    for node in &nodes {
+        let url = format!("http://{}", node.address());
+        let listed = eventually("every node is listed", async || {
+            let listed = with_key(&key("root"), &["cluster", "--url", &url]).await;
+            assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+            let lines: Vec<_> = listed.stdout.lines().map(str::to_owned).collect();
+            (lines.len() == 5 && lines[4] == "1 sessions").then_some(lines)
+        })
+        .await;
+        assert!(listed[0].starts_with("NODE   STATE  SESSIONS  LEASE"), "{listed:?}");
+        for (line, start) in listed[1..4]
+            .iter()
+            .zip(["alpha  live   0 ", "beta   live   1 ", "gamma  live   0 "])
+        {
+            assert!(line.starts_with(start), "{listed:?}");
+        }
+        let json = with_key(&key("root"), &["cluster", "--url", &url, "--json"]).await;
+        let body: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!(body["nodes"].as_array().map(Vec::len), Some(3), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_kicked_over_tls() {
+    let (node, folder, trusted) = secured_node().await;
+    let mut bot = V1Client::open_tls(node.address(), trusted, PacketEncoding::Plain)
+        .await
+        .unwrap();
+    bot.next().await;
+    let id = bot.identify("bot", &key("bot")).await;
+    bot.event("GLOBAL_GUILD_COUNT").await;
+    let ca = folder.path().join("chain.pem");
+    let url = format!("https://localhost:{}", node.address().port());
+    let reach = ["--url", url.as_str(), "--ca", ca.to_str().unwrap()];
+    let ask = async |key: &str, arguments: &[&str]| with_key(key, &[arguments, &reach].concat()).await;
+
+    let listed = ask(&key("root"), &["sessions"]).await;
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+    let rows: Vec<Vec<&str>> = listed
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["SESSION", "TYPE", "KEY", "NODE"]);
+    assert_eq!(rows[1][..3], [id.as_str(), "bot", "bot"]);
+    for (filter, count) in [
+        (["--type", "bot"], 1),
+        (["--type", "website"], 0),
+        (["--with-key", "bot"], 1),
+        (["--with-key", "other"], 0),
+    ] {
+        let listed = ask(&key("root"), &[&["sessions", "--json"], &filter[..]].concat()).await;
+        assert_eq!(listed.stdout.lines().count(), count, "{filter:?}: {listed:?}");
+    }
+
+    let refused = ask(&key("bot"), &["kick", &id]).await;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("refused: HTTP 403 forbidden: "), "{refused:?}");
+    let kicked = ask(&key("root"), &["kick", &id]).await;
+    assert_eq!(kicked.stdout, format!("session {id} is ended\n"), "{kicked:?}");
+    bot.error(1000, 1008).await;
+    let gone = ask(&key("root"), &["kick", &id]).await;
+    assert_eq!(gone.status.code(), Some(2), "{gone:?}");
+    assert!(gone.stderr.contains("HTTP 404"), "{gone:?}");
 }

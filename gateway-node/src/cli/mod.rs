@@ -11,11 +11,19 @@ pub mod publish;
 pub mod serve;
 
 mod check_config;
+#[cfg(feature = "client")]
+mod cluster;
 mod error;
 mod http_client;
 mod keys;
 mod options;
 mod print_config;
+#[cfg(feature = "client")]
+mod query;
+#[cfg(feature = "client")]
+mod sessions;
+#[cfg(feature = "client")]
+mod table;
 mod target;
 mod trust;
 
@@ -27,9 +35,13 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "client")]
+pub use cluster::ClusterArgs;
 pub use error::CliError;
 pub use keys::{KeysCommand, NewKey};
 pub use options::{DEFAULT_FILE, FileOption, NodeOptions};
+#[cfg(feature = "client")]
+pub use sessions::{KickArgs, SessionsArgs};
 pub use target::TargetOptions;
 
 use crate::{config::Sources, logging, node::Preflight};
@@ -70,6 +82,15 @@ pub enum CliCommand {
     /// Publish one event over HTTP
     #[cfg(feature = "client")]
     Publish(publish::PublishArgs),
+    /// List the nodes of a cluster, with the key of an application
+    #[cfg(feature = "client")]
+    Cluster(cluster::ClusterArgs),
+    /// List the sessions of a node
+    #[cfg(feature = "client")]
+    Sessions(sessions::SessionsArgs),
+    /// End a session
+    #[cfg(feature = "client")]
+    Kick(sessions::KickArgs),
     /// Check whether a node is healthy
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -128,6 +149,12 @@ fn execute(
         CliCommand::Connect(args) => return Ok(connect::run(&args, environment)),
         #[cfg(feature = "client")]
         CliCommand::Publish(args) => return Ok(publish::run(&args, environment)),
+        #[cfg(feature = "client")]
+        CliCommand::Cluster(args) => return Ok(queried(cluster::run(&args, environment, out))),
+        #[cfg(feature = "client")]
+        CliCommand::Sessions(args) => return Ok(queried(sessions::list(&args, environment, out))),
+        #[cfg(feature = "client")]
+        CliCommand::Kick(args) => return Ok(queried(sessions::kick(&args, environment, out))),
         CliCommand::Healthcheck(args) => return Ok(healthcheck::run(&args, environment)),
         CliCommand::Keys { command, file } => {
             let config = file.config.or(before.config).or_else(options::default_file);
@@ -137,6 +164,18 @@ fn execute(
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the exit code of a request, after printing why it failed.
+#[cfg(feature = "client")]
+fn queried(result: Result<(), query::QueryError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            error.exit_code()
+        }
+    }
 }
 
 /// Prints a line for the person who runs a command.

@@ -163,10 +163,9 @@ impl<P: Protocol> Session<P> {
                     self.has_ended = true;
                     self.log_end(Ending::by_gateway(close, problem, self.cause));
                     if let Some(problem) = problem {
-                        self.worker
-                            .app
-                            .client_errors
-                            .note(self.address, problem, Instant::now());
+                        let key = self.key.as_ref().map(|key| key.id());
+                        let errors = &self.worker.app.client_errors;
+                        errors.note_of(self.address, problem, self.id, key, Instant::now());
                     }
                     context.stop();
                     return;

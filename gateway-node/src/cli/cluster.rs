@@ -1,0 +1,83 @@
+//! `gateway-node cluster`: lists the nodes of a cluster.
+
+use std::io::Write;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::{
+    connect::KeyArgs,
+    query::{Query, QueryError},
+    table::Table,
+    target::TargetOptions,
+};
+use crate::config::Permission;
+
+/// The options of `cluster`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = super::query::AFTER_HELP)]
+pub struct ClusterArgs {
+    /// A node of the cluster.
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// Where the key comes from.
+    #[command(flatten)]
+    pub key: KeyArgs,
+    /// Print the node's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Deserialize)]
+struct ClusterAnswer {
+    node: AskedNode,
+    nodes: Option<Vec<ListedNode>>,
+    sessions: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct AskedNode {
+    name: String,
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct ListedNode {
+    node: String,
+    version: String,
+    state: String,
+    sessions: u64,
+    lease_ms: u64,
+}
+
+/// Prints the nodes.
+pub(super) fn run(
+    args: &ClusterArgs,
+    environment: impl IntoIterator<Item = (String, String)>,
+    out: &mut dyn Write,
+) -> Result<(), QueryError> {
+    let query = Query::new(&args.target, &args.key, Permission::Read, environment)?;
+    let body = query.get("/api/v1/cluster")?;
+    if args.json {
+        return Ok(writeln!(out, "{}", body.trim())?);
+    }
+    let ClusterAnswer { node, nodes, sessions } = query.parse(&body)?;
+    let AskedNode { name, version } = node;
+    match (nodes, sessions) {
+        (None, _) => writeln!(
+            out,
+            "{name} {version}: Redis is unavailable, so the other nodes are not known"
+        )?,
+        (Some(nodes), _) if nodes.is_empty() => writeln!(out, "{name} {version}: a single node, without Redis")?,
+        (Some(nodes), sessions) => {
+            let mut table = Table::new(["NODE", "STATE", "SESSIONS", "LEASE", "VERSION"]);
+            for node in nodes {
+                let lease = format!("{} ms", node.lease_ms);
+                table.add([node.node, node.state, node.sessions.to_string(), lease, node.version]);
+            }
+            write!(out, "{table}")?;
+            writeln!(out, "{} sessions", sessions.unwrap_or(0))?;
+        }
+    }
+    Ok(())
+}
