@@ -337,10 +337,13 @@ impl Outbox {
 
 impl OutboxInner {
     /// Records that frames are queued or written.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the count begins again after 2^32 anyway"
+    )]
     fn note_sent(&mut self, frames: usize, now: Instant) {
         self.last_sent = Some(now);
-        // Wraps around, like the count.
-        self.frames = self.frames.wrapping_add(u32::try_from(frames).unwrap_or(u32::MAX));
+        self.frames = self.frames.wrapping_add(frames as u32);
     }
 
     /// Writes to the socket without the driver if the queue is empty. Returns how many bytes were written.
