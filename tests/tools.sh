@@ -14,6 +14,7 @@
 #   UTILBOT_TEST_REDIS_CLI          redis-cli of the same version
 #   UTILBOT_TEST_HAPROXY            haproxy, 2.4 or later, which tests start on ports of their own
 #   UTILBOT_TEST_NGINX              nginx, likewise
+#   UTILBOT_TEST_PROMTOOL           promtool of Prometheus
 #
 # If a tool is missing and cannot be installed, the run fails and prints the command that installs it. No test is
 # skipped.
@@ -44,7 +45,7 @@ install_packages() {
     fi
     say "installing $*"
     # A service that is already installed may be in use, so it is not changed.
-    for service in redis-server haproxy nginx nats-server; do
+    for service in redis-server haproxy nginx nats-server prometheus; do
         if [ ! -e "$units/$service.service" ]; then services+=("$service"); fi
     done
     (
@@ -108,6 +109,7 @@ system_tools() {
     has_redis || missing+=(redis-server)
     server_on_path haproxy >/dev/null || missing+=(haproxy)
     server_on_path nginx >/dev/null || missing+=(nginx)
+    command -v promtool >/dev/null || missing+=(prometheus)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
@@ -123,7 +125,8 @@ system_tools() {
     export UTILBOT_TEST_REDIS UTILBOT_TEST_REDIS_CLI
     UTILBOT_TEST_HAPROXY=$(server_on_path haproxy) || fail "no haproxy; run: sudo apt-get install haproxy"
     UTILBOT_TEST_NGINX=$(server_on_path nginx) || fail "no nginx; run: sudo apt-get install nginx"
-    export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX
+    UTILBOT_TEST_PROMTOOL=$(command -v promtool) || fail "no promtool; run: sudo apt-get install prometheus"
+    export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX UTILBOT_TEST_PROMTOOL
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

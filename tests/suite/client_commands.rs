@@ -92,11 +92,14 @@ async fn clients_trust_the_given_certificates_and_no_others() {
 
 #[tokio::test]
 async fn a_configuration_names_the_node_and_its_readable_keys() {
-    let (node, _folder, _trusted) = secured_node().await;
+    let (node, certificates, _trusted) = secured_node().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
     // The file of the running node, but with its settings from the environment and its port.
-    let (certificate, key_file) = (_folder.path().join("chain.pem"), _folder.path().join("key.pem"));
+    let (certificate, key_file) = (
+        certificates.path().join("chain.pem"),
+        certificates.path().join("key.pem"),
+    );
     let text = std::fs::read_to_string(node.file()).unwrap();
     let place = format!(
         "[server]\nbind = \"0.0.0.0:{}\"\n[server.tls]\ncertificate = {certificate:?}\nkey = {key_file:?}\n",

@@ -40,11 +40,10 @@ impl QueryError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(64),
-            Self::NoAnswer { .. } => ExitCode::from(1),
             Self::Refused { .. } => ExitCode::from(2),
             // The reader has stopped on purpose, as in `sessions | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Self::Output(_) => ExitCode::from(1),
+            Self::NoAnswer { .. } | Self::Output(_) => ExitCode::from(1),
         }
     }
 }

@@ -233,9 +233,9 @@ impl Metrics {
             client_errors,
             payloads_received,
             packets_dropped,
-            events_accepted,
-            http_responses,
-            session_endings,
+            events_accepted: _,
+            http_responses: _,
+            session_endings: _,
             entries,
             entries_without_receiver,
             entries_lost,
@@ -255,8 +255,8 @@ impl Metrics {
             encoded_text,
             encoded_zlib,
             encoded_discord,
-            backplane_connections,
-            backplane_problems,
+            backplane_connections: _,
+            backplane_problems: _,
             durations: _,
         } = self;
         registry.register("sessions_opened", "WebSockets opened", sessions_opened.clone());
@@ -282,17 +282,6 @@ impl Metrics {
             "Packets dropped silently, by reason",
             packets_dropped.clone(),
         );
-        registry.register(
-            "events_accepted",
-            "Events accepted from clients of this node, by application",
-            events_accepted.clone(),
-        );
-        registry.register(
-            "http_responses",
-            "Responses to HTTP requests, by route and status",
-            http_responses.clone(),
-        );
-        registry.register("session_endings", "Sessions ended, by cause", session_endings.clone());
         registry.register("entries", "Events that the log accepted", entries.clone());
         registry.register(
             "entries_without_receiver",
@@ -305,16 +294,7 @@ impl Metrics {
             entries_lost.clone(),
         );
         registry.register("events_refused", "Events refused, by reason", events_refused.clone());
-        registry.register(
-            "backplane_connections",
-            "Connections to the backplane that were made",
-            backplane_connections.clone(),
-        );
-        registry.register(
-            "backplane_problems",
-            "Times that the backplane became unavailable, or could not be reached",
-            backplane_problems.clone(),
-        );
+        self.register_node(&mut registry);
         self.register_connector(&mut registry);
         registry.register("deliveries", "Events put into an outbox", deliveries.clone());
         registry.register("encoded_text", "Text frames made for events", encoded_text.clone());
@@ -346,6 +326,35 @@ impl Metrics {
 }
 
 impl Metrics {
+    /// Registers the counters of what the node accepts, answers and ends, and of its backplane.
+    fn register_node(&self, registry: &mut Registry) {
+        registry.register(
+            "events_accepted",
+            "Events accepted from clients of this node, by application",
+            self.events_accepted.clone(),
+        );
+        registry.register(
+            "http_responses",
+            "Responses to HTTP requests, by route and status",
+            self.http_responses.clone(),
+        );
+        registry.register(
+            "session_endings",
+            "Sessions ended, by cause",
+            self.session_endings.clone(),
+        );
+        registry.register(
+            "backplane_connections",
+            "Connections to the backplane that were made",
+            self.backplane_connections.clone(),
+        );
+        registry.register(
+            "backplane_problems",
+            "Times that the backplane became unavailable, or could not be reached",
+            self.backplane_problems.clone(),
+        );
+    }
+
     /// Registers the counters of requests, tickets and catching up.
     fn register_connector(&self, registry: &mut Registry) {
         registry.register(

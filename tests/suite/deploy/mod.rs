@@ -96,6 +96,8 @@ fn every_deploy_file_is_known() {
     // Add a test for a new file before listing it here.
     let known = [
         "Dockerfile",
+        "alerts.yml",
+        "alerts_test.yml",
         "gateway.toml",
         "grafana/dashboards.yml",
         "grafana/datasources.yml",

@@ -1,12 +1,14 @@
 //! Prometheus and Grafana: scrape targets, data source, and the metrics on the dashboard.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Stdio};
 
-use serde_json::Value;
+use gateway_harness::{V1Client, full_setup, get, key, publish, tool, within};
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{
     compose::{Compose, environment},
-    document, read, settings,
+    document, read, root, settings,
 };
 
 #[tokio::test]
@@ -78,4 +80,72 @@ fn the_dashboard_shows_exactly_the_metrics_of_a_node() {
         .filter(|name| !name.ends_with("_seconds_sum") && !name.ends_with("_seconds_count"))
         .collect();
     assert_eq!(shown, counted);
+}
+
+/// Runs promtool in `deploy` with this input, and asserts that it finds nothing.
+async fn promtool(arguments: &[&str], input: &str) {
+    let mut command = Command::new(tool("UTILBOT_TEST_PROMTOOL", "promtool"));
+    command.args(arguments).current_dir(root().join("deploy"));
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
+    let ran = within("promtool", child.wait_with_output()).await.unwrap();
+    let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "promtool {arguments:?}: {text}");
+}
+
+#[tokio::test]
+async fn the_alerts_fire_and_stay_silent_as_their_examples_say() {
+    promtool(&["check", "config", "--syntax-only", "prometheus.yml"], "").await;
+    promtool(&["check", "rules", "alerts.yml"], "").await;
+    promtool(&["test", "rules", "alerts_test.yml"], "").await;
+}
+
+#[test]
+fn every_alert_has_an_example_of_firing_and_of_silence() {
+    let rules = document("deploy/alerts.yml");
+    let examples = document("deploy/alerts_test.yml");
+    let examples: Vec<_> = examples["tests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|test| test["alert_rule_test"].as_array().unwrap())
+        .collect();
+    for rule in rules["groups"][0]["rules"].as_array().unwrap() {
+        let of_rule = examples.iter().filter(|example| example["alertname"] == rule["alert"]);
+        let fires: BTreeSet<_> = of_rule
+            .map(|example| !example["exp_alerts"].as_array().unwrap().is_empty())
+            .collect();
+        assert_eq!(fires, [false, true].into(), "{}", rule["alert"]);
+    }
+}
+
+#[test]
+fn alerts_use_only_metrics_that_a_node_has() {
+    let rendered =
+        read("gateway-node/src/metrics/snapshots/gateway_node__metrics__tests__every_counter_is_rendered.snap");
+    for rule in document("deploy/alerts.yml")["groups"][0]["rules"].as_array().unwrap() {
+        let query = rule["expr"].as_str().unwrap();
+        let names = query.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+        for name in names.filter(|name| name.starts_with("utilbot_") || name.starts_with("process_")) {
+            let is_known = rendered
+                .lines()
+                .any(|line| line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{")));
+            assert!(is_known, "{name} in {}", rule["alert"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_wrong_with_the_metrics_of_a_node() {
+    let node = full_setup().start().await;
+    drop(V1Client::session(&node, "bot", &key("bot")).await);
+    publish(&node, &key("root"), &json!({ "t": "announce", "d": {} })).await;
+    let text = get(&node, "/metrics").await.body;
+    promtool(&["check", "metrics"], &text).await;
 }

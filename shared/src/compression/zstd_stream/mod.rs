@@ -75,5 +75,6 @@ fn append(kind: u32, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(content);
 }
 
-#[cfg(all(test, feature = "zstd"))]
+#[cfg(test)]
+#[cfg(feature = "zstd")]
 mod tests;
