@@ -52,13 +52,14 @@ pub struct Session<P: Protocol> {
     /// The number of reports whose result is awaited or known, and that of the latest one that has been applied.
     reports: u32,
     reports_applied: u32,
-    /// When the connection was opened, and when the last message came.
+    /// When the connection was opened.
     began: Instant,
-    heard: Instant,
+    /// When the last message came, in milliseconds since then, or the largest number after 49 days.
+    heard_ms: u32,
     /// The number of messages that came.
     received: u32,
-    /// Why it was told to end, if it was.
-    cause: Option<SessionEnd>,
+    /// Why it was told to end, if it was. Boxed because few sessions are.
+    cause: Option<Box<SessionEnd>>,
     /// The running timer, and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
     has_ended: bool,
@@ -88,7 +89,7 @@ impl<P: Protocol> Session<P> {
         let now = Instant::now();
         Self {
             began: now,
-            heard: now,
+            heard_ms: 0,
             received: 0,
             cause: None,
             protocol,
@@ -161,7 +162,7 @@ impl<P: Protocol> Session<P> {
                     self.outbox.close(last_words, close, Instant::now());
                     self.worker.app.metrics.session_ended(close.code);
                     self.has_ended = true;
-                    self.log_end(Ending::by_gateway(close, problem, self.cause));
+                    self.log_end(Ending::by_gateway(close, problem, self.cause.as_deref().copied()));
                     if let Some(problem) = problem {
                         let key = self.key.as_ref().map(|key| key.id());
                         let errors = &self.worker.app.client_errors;
@@ -466,7 +467,8 @@ impl<P: Protocol> Session<P> {
         if !log::log_enabled!(target: TARGET, level) {
             return;
         }
-        let now = Instant::now();
+        let open = self.began.elapsed();
+        let heard = Duration::from_millis(self.heard_ms.into());
         log::log!(
             target: TARGET,
             level,
@@ -476,8 +478,8 @@ impl<P: Protocol> Session<P> {
             key = self.key.as_ref().map(|key| key.id()),
             address:% = self.address,
             protocol = P::NAME,
-            seconds = rounded(now.saturating_duration_since(self.began)),
-            silent_seconds = rounded(now.saturating_duration_since(self.heard)),
+            seconds = rounded(open),
+            silent_seconds = rounded(open.saturating_sub(heard)),
             received = self.received,
             sent = self.outbox.frames();
             "session ended"
@@ -490,7 +492,7 @@ impl<P: Protocol> Session<P> {
             let actions = self.protocol.end(ending, &cx);
             // An earlier owner's notice has no effect on a session that has resumed on this connection.
             if !actions.is_empty() {
-                self.cause = Some(ending);
+                self.cause = Some(Box::new(ending));
             }
             self.apply(actions, context);
         }
@@ -516,7 +518,7 @@ impl<P: Protocol> Actor for Session<P> {
     fn stopped(&mut self, _: &mut Self::Context) {
         if !self.has_ended {
             self.worker.app.metrics.session_ended(0);
-            self.log_end(Ending::lost(self.cause));
+            self.log_end(Ending::lost(self.cause.as_deref().copied()));
         }
         self.handle = None;
     }
@@ -529,9 +531,11 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
         }
         match inbound {
             Inbound::Message(message) => {
-                self.heard = Instant::now();
+                let now = Instant::now();
+                let heard = now.saturating_duration_since(self.began).as_millis();
+                self.heard_ms = u32::try_from(heard).unwrap_or(u32::MAX);
                 self.received = self.received.wrapping_add(1);
-                let cx = Cx::new(self.heard, self.handle.as_ref(), &self.outbox);
+                let cx = Cx::new(now, self.handle.as_ref(), &self.outbox);
                 let actions = self.protocol.receive(message, &cx);
                 self.apply(actions, context);
             }
@@ -546,7 +550,7 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
                 self.protocol.gone(code);
                 self.has_ended = true;
                 self.worker.app.metrics.session_ended(0);
-                self.log_end(Ending::by_client(code, self.cause));
+                self.log_end(Ending::by_client(code, self.cause.as_deref().copied()));
                 context.stop();
             }
             // `stopped` counts and logs it.

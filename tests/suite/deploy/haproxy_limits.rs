@@ -90,6 +90,13 @@ async fn statuses(source: &str, to: SocketAddr, count: usize, lines: &str) -> Ve
         .collect()
 }
 
+/// Starts a node that refuses no request. It does not trust the balancer, so otherwise the balancer's health checks would
+/// share an allowance with its clients.
+async fn unlimited_node() -> NodeProcess {
+    let setup = full_setup().set("limits.connection_attempts_per_minute", 1_000_000);
+    setup.start().await
+}
+
 async fn balancer_for(node: &NodeProcess) -> Balancer {
     Balancer::start([node.address(); 3]).await
 }
@@ -152,7 +159,7 @@ async fn a_body_larger_than_the_buffer_needs_a_key() {
 
 #[tokio::test]
 async fn requests_are_limited_per_address() {
-    let node = full_setup().start().await;
+    let node = unlimited_node().await;
     let balancer = balancer_for(&node).await;
     let statuses = statuses("127.0.0.2", balancer.address(), REQUESTS + 100, "").await;
     let served = statuses.iter().filter(|status| **status == 200).count();
@@ -170,7 +177,7 @@ async fn requests_are_limited_per_address() {
 
 #[tokio::test]
 async fn requests_of_a_proxy_in_front_count_for_the_forwarded_address() {
-    let node = full_setup().start().await;
+    let node = unlimited_node().await;
     let balancer = Balancer::start_with([node.address(); 3], Some("127.0.0.9/32")).await;
     let from = |address: &str| format!("x-forwarded-for: 203.0.113.1, {address}\r\n");
     let first = statuses("127.0.0.9", balancer.address(), REQUESTS + 100, &from("192.0.2.1")).await;

@@ -87,8 +87,8 @@ pub(super) struct MemberState {
     pub(super) ticket: Option<JoiningTicket>,
     /// The number of the last request that it was given.
     pub(super) last_request: u64,
-    report: Option<Report>,
-    /// Boxed because few members have one.
+    /// Boxed, like the next, because idle members have none.
+    report: Option<Box<Report>>,
     waiting: Option<Box<DelayedReport>>,
 }
 
@@ -102,7 +102,7 @@ impl MemberState {
 
     /// Whether the session, which is no bot, watches a guild.
     pub(super) fn watches(&self, guild: GuildId) -> bool {
-        let watched = self.report.as_ref().map_or(&[][..], guilds);
+        let watched = self.report.as_deref().map_or(&[][..], guilds);
         self.kind != ClientType::Bot && watched.binary_search(&guild).is_ok()
     }
 }
@@ -352,7 +352,7 @@ impl MemoryApplication {
             return Vec::new();
         };
         let (kind, watcher) = (member.kind, member.watcher());
-        let changes = ReportChanges::between(member.report.as_ref(), &report);
+        let changes = ReportChanges::between(member.report.as_deref(), &report);
         let previous = member.report.take();
         self.rates.charge(key, changes.len(), now);
         if let Some(previous) = previous {
@@ -379,12 +379,12 @@ impl MemoryApplication {
         }
         self.sums.add(&report);
         if let Some(member) = self.members.get_mut(&id) {
-            member.report = Some(report);
+            member.report = Some(Box::new(report));
         }
         entries
     }
 
-    fn forget(&mut self, id: SessionId, watcher: Watcher, report: Option<Report>) {
+    fn forget(&mut self, id: SessionId, watcher: Watcher, report: Option<Box<Report>>) {
         let Some(report) = report else { return };
         self.sums.remove(&report);
         for guild in guilds(&report) {
