@@ -120,7 +120,7 @@ async fn a_revoked_key_is_named() {
     std::fs::write(node.file(), text.replace("id = \"bot\"", "id = \"other\"")).unwrap();
     node.signal(Signal::SIGHUP);
     client.error(4001, 4001).await;
-    ends(&node, &id, "INFO", &["reason=\"key revoked or expired\"", "code=4001"]).await;
+    ends(&node, &id, "INFO", &["reason=\"key revoked\"", "code=4001"]).await;
 }
 
 #[tokio::test]

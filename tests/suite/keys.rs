@@ -112,6 +112,8 @@ async fn an_expired_key_ends_its_sessions_within_a_second() {
     again.error(4001, 4001).await;
     assert_eq!(post(&node, &key("brief"), "{}").await.status, 401);
     lasting.heartbeat().await;
+    let ended = node.log().matches("session ended reason=\"key expired\"").count();
+    assert_eq!(ended, brief.len(), "{}", node.log());
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ mod redis_server;
 mod redis_shared;
 mod redis_trouble;
 mod refusals;
+mod reloads;
 mod reports;
 mod request_heads;
 mod requests;

@@ -8,6 +8,7 @@
 mod application;
 mod check;
 mod contradiction;
+mod difference;
 mod draft;
 mod error;
 mod event;
@@ -16,6 +17,7 @@ mod key;
 mod layer;
 mod likeness;
 mod load;
+mod misnamed;
 mod print;
 mod secret;
 mod sections;

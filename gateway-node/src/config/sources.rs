@@ -13,6 +13,8 @@ pub struct Sources {
     pub(super) log_format: Option<String>,
     pub(super) development: bool,
     pub(super) allow_hosts: Vec<String>,
+    /// The names of variables that start with `UTILBOT_` and set nothing.
+    pub(super) other_variables: Vec<String>,
 }
 
 impl Sources {
@@ -31,10 +33,12 @@ impl Sources {
     /// Sets the environment variables. Only those that start with `UTILBOT__` are kept.
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        self.environment = variables
+        let (ours, others): (BTreeMap<_, _>, BTreeMap<_, _>) = variables
             .into_iter()
-            .filter(|(name, _)| name.starts_with("UTILBOT__"))
-            .collect();
+            .filter(|(name, _)| name.starts_with("UTILBOT_"))
+            .partition(|(name, _)| name.starts_with("UTILBOT__"));
+        self.environment = ours;
+        self.other_variables = others.into_keys().collect();
         self
     }
 

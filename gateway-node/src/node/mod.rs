@@ -10,6 +10,7 @@ mod reload;
 mod worker;
 
 use std::{
+    cell::RefCell,
     io,
     net::TcpListener,
     sync::Arc,
@@ -31,7 +32,7 @@ use self::{
     descriptors::Descriptors,
     keys::NodeKeys,
     listeners::Listeners,
-    reload::{Reload, log_warnings},
+    reload::{Names, Reload, log_warnings},
     worker::WorkerConfig,
 };
 use crate::{
@@ -177,6 +178,7 @@ impl Node {
             over,
             signals: Signals::new()?,
             reload: Reload {
+                names: RefCell::new(Names::of(&settings)),
                 settings,
                 development,
                 keys,

@@ -53,6 +53,7 @@ impl Preflight {
         let mut warnings = Vec::new();
         let keys = keys(&mut draft, occasion, now, &mut warnings);
         let settings = draft.finish()?;
+        warnings.extend(settings.sources().misnamed_variables());
         if let Some(lapse) = certificate.as_ref().and_then(|certificate| certificate.lapse(now)) {
             let expected = format!("a certificate that is valid now, but {lapse}");
             warnings.push(settings.problem("server.tls.certificate", expected));

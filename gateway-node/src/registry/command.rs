@@ -93,8 +93,10 @@ pub enum InjectedFault {
 pub enum EndReason {
     /// The node is about to stop; the client should connect to another one.
     Restarting,
-    /// The session's key was revoked or has expired.
+    /// The session's key was revoked, or its ticket.
     KeyRevoked,
+    /// The session's key has expired.
+    KeyExpired,
     /// An administrator ended it.
     Kicked,
     /// The node cannot deliver an event that the session should have received.

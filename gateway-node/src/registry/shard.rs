@@ -358,9 +358,14 @@ impl RegistryShard {
                 Some(ticket) => keyring.is_ticket_good(ticket, now),
                 None => keyring.is_good(&identity.key, identity.kind.of_key(), now),
             };
-            if !session.identity.as_ref().is_none_or(is_good) {
+            if let Some(identity) = session.identity.as_ref().filter(|identity| !is_good(identity)) {
+                let reason = if identity.key.has_expired(now) {
+                    EndReason::KeyExpired
+                } else {
+                    EndReason::KeyRevoked
+                };
                 // A full mailbox already holds a command to leave.
-                let _ = session.commands.try_send(SessionCommand::Leave(EndReason::KeyRevoked));
+                let _ = session.commands.try_send(SessionCommand::Leave(reason));
             }
         }
     }

@@ -65,7 +65,8 @@ impl Ending {
             SessionEnd::Violation(_) => ("protocol violation", false),
             SessionEnd::TooSlow => ("reads too slowly", false),
             SessionEnd::ByNode(EndReason::Restarting) => ("node stopping", true),
-            SessionEnd::ByNode(EndReason::KeyRevoked) => ("key revoked or expired", false),
+            SessionEnd::ByNode(EndReason::KeyRevoked) => ("key revoked", false),
+            SessionEnd::ByNode(EndReason::KeyExpired) => ("key expired", false),
             SessionEnd::ByNode(EndReason::Kicked) => ("kicked by an administrator", false),
             SessionEnd::ByNode(EndReason::Missed) => ("events missed", false),
             SessionEnd::ByNode(EndReason::Superseded { .. }) => ("continued on another connection", true),
@@ -118,7 +119,11 @@ mod tests {
             ),
             (
                 Ending::by_gateway(Close::NORMAL, None, by_node(EndReason::KeyRevoked)),
-                "key revoked or expired",
+                "key revoked",
+            ),
+            (
+                Ending::by_gateway(Close::NORMAL, None, by_node(EndReason::KeyExpired)),
+                "key expired",
             ),
             (
                 Ending::by_gateway(Close::NORMAL, Some("no heartbeat"), None),

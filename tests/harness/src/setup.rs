@@ -126,6 +126,13 @@ impl Setup {
         self
     }
 
+    /// Sets an environment variable that is no setting.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Limits the node's process to this many file descriptors.
     #[must_use]
     pub fn descriptors(mut self, count: u64) -> Self {

@@ -154,6 +154,25 @@ fn variables_with_one_underscore_set_nothing() {
 }
 
 #[test]
+fn variables_with_the_name_of_a_setting_but_one_underscore_are_warned_of() {
+    let warnings = |name: &str| {
+        let settings = variable(name, "hunter2").unwrap();
+        let warnings = settings.sources().misnamed_variables();
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for name in ["UTILBOT_LIMITS_MESSAGE_BYTES", "UTILBOT_LIMITS__MESSAGE_BYTES"] {
+        let expected = format!(
+            "configuration: {name} in the environment: expected UTILBOT__LIMITS__MESSAGE_BYTES, with two underscores: \
+             this variable sets nothing"
+        );
+        assert_eq!(warnings(name), [expected]);
+    }
+    for name in ["UTILBOT_KEY", "UTILBOT_TEST_GATEWAY", "PATH"] {
+        assert_eq!(warnings(name), [""; 0], "{name}");
+    }
+}
+
+#[test]
 fn any_duration_from_1_ms_and_any_size_is_valid() {
     for doc in reference()
         .into_iter()

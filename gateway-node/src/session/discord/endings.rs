@@ -31,7 +31,9 @@ impl Discord {
                 self.close(close::TOO_SLOW, Some("reads too slowly"))
             }
             SessionEnd::ByNode(EndReason::Restarting | EndReason::Reconnect) => self.reconnect(now),
-            SessionEnd::ByNode(EndReason::KeyRevoked) => self.end_session(close::AUTHENTICATION_FAILED),
+            SessionEnd::ByNode(EndReason::KeyRevoked | EndReason::KeyExpired) => {
+                self.end_session(close::AUTHENTICATION_FAILED)
+            }
             SessionEnd::ByNode(EndReason::Kicked) => self.end_session(close::KICKED),
             SessionEnd::ByNode(EndReason::Superseded { fencing_token }) => {
                 // After op 9 the client may have resumed on this same connection, which then has the newer fencing

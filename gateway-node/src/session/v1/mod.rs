@@ -501,7 +501,11 @@ impl Protocol for V1 {
             SessionEnd::ByNode(EndReason::Restarting | EndReason::Missed | EndReason::Reconnect) => {
                 self.fail_plainly(Close::RESTARTING, None)
             }
-            SessionEnd::ByNode(EndReason::KeyRevoked) => self.fail(&Rejection::plain(ErrorCode::WrongAuthKey)),
+            SessionEnd::ByNode(EndReason::KeyRevoked | EndReason::KeyExpired) => {
+                // The client has made no error.
+                let code = ErrorCode::WrongAuthKey;
+                self.finish(&payload::error(code, code.message(), &[]), code.close(), None)
+            }
             SessionEnd::ByNode(EndReason::Kicked | EndReason::Superseded { .. }) => {
                 self.fail_plainly(Close::KICKED, None)
             }
