@@ -92,6 +92,11 @@ async fn accept_decides_about_the_format() {
 #[tokio::test]
 async fn endings_and_responses_are_counted_by_their_cause() {
     let node = full_setup().start().await;
+    let text = get(&node, "/metrics").await.body;
+    // The first increase of a counter is seen only if it was there before.
+    for counter in [ACCEPTED, r#"utilbot_session_endings_total{reason="reads too slowly"}"#] {
+        assert!(text.contains(&format!("{counter} 0\n")), "{counter} is not in {text}");
+    }
     drop(V1Client::session(&node, "bot", &key("bot")).await);
     V1Client::session(&node, "bot", &key("bot")).await.close(1000).await;
     for (reason, count) in [("connection lost", 1), ("client closed", 1)] {

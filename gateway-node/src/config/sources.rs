@@ -81,6 +81,7 @@ impl fmt::Debug for Sources {
             .field("log_format", &self.log_format)
             .field("development", &self.development)
             .field("allow_hosts", &self.allow_hosts)
+            .field("other_variables", &self.other_variables)
             .finish()
     }
 }

@@ -195,6 +195,18 @@ impl Metrics {
         self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
+    /// Begins counting at 0, so that the first increase of a counter is seen as one: the events of these applications, and
+    /// the ends of sessions for these reasons.
+    pub fn begin<'a>(&self, applications: impl Iterator<Item = &'a str>, endings: &[&'static str]) {
+        for application in applications {
+            let application = application.into();
+            drop(self.events_accepted.get_or_create(&ApplicationLabel { application }));
+        }
+        for reason in endings {
+            drop(self.session_endings.get_or_create(&ReasonLabel { reason }));
+        }
+    }
+
     /// Counts events accepted from this node's clients, `took` after they were published.
     pub fn accepted(&self, application: &Arc<str>, events: usize, took: Duration) {
         self.durations.publish.observe(took.as_secs_f64());

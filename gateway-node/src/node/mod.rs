@@ -58,7 +58,7 @@ use crate::{
     replay::ReplayLimits,
     requests::{RequestSlots, Requests},
     resume::DiscordSessions,
-    session::{DiscordSessionSettings, MemberLists, V1SessionSettings},
+    session::{DiscordSessionSettings, ENDINGS, MemberLists, V1SessionSettings},
     transport::{Limits, OutboxPool},
 };
 
@@ -132,6 +132,7 @@ impl Node {
         let configured: Vec<_> = preflight.keys.into_iter().chain(development.clone()).collect();
         let workers = workers(&settings);
         let metrics = Arc::new(Metrics::default());
+        metrics.begin(settings.applications.iter().map(|it| it.id.as_str()), &ENDINGS);
         let registry = registry(&settings, workers, &metrics);
         let (keyring, keys) = keys(&settings, &registry, configured);
         let NodeShared {
