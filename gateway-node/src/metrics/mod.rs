@@ -134,7 +134,7 @@ pub struct Metrics {
 pub struct Durations {
     /// From the publication of events to their acceptance by the log.
     pub publish: Histogram,
-    /// From an Identify, Resume or renewal of a client to its result.
+    /// From an Identify or Resume to the session, for those that succeed.
     pub identify: Histogram,
 }
 

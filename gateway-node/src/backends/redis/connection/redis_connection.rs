@@ -118,7 +118,6 @@ impl RedisServer {
     }
 }
 
-/// Returns the connection settings with TCP keepalive and timeouts, so that a dead peer is detected.
 /// Creates a client of a server.
 fn client(info: ConnectionInfo, tls: &RedisTls) -> Result<Client, RedisSetupError> {
     let client = match tls.read()? {
@@ -128,6 +127,7 @@ fn client(info: ConnectionInfo, tls: &RedisTls) -> Result<Client, RedisSetupErro
     Ok(Client::open(hardened(client.get_connection_info()))?)
 }
 
+/// Returns the connection settings with TCP keepalive and timeouts, so that a dead peer is detected.
 fn hardened(info: &ConnectionInfo) -> ConnectionInfo {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(5))

@@ -7,9 +7,9 @@
 --       request and author are `-` if there is none; the label of a request to reply to has a `?`,
 --       and that of a job a `!`; n counts the publications under this fence from 1
 --
--- Returns { 'ok', epoch, first offset, number of undeliverable events, 'again' if the request had been accepted before } or { 'no_receiver', index } or { 'key_reused' }
--- or { 'too_many_keys', ms until the oldest expires } or { 'too_many_jobs', index }: the publication is final, and the same n always returns the same
--- result. Or returns { 'fenced' } or { 'gap', last n }: the publication was not processed.
+-- Returns { 'ok', epoch, first offset, number of undeliverable events, 'again' if the request had been accepted before }
+-- or { 'no_receiver', index } or { 'key_reused' } or { 'too_many_keys', ms until the oldest expires }
+-- or { 'too_many_jobs', index }: the publication is final, and the same n always returns the same result. Or returns { 'fenced' } or { 'gap', last n }: the publication was not processed.
 
 local run, proposed, owner, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local n = tonumber(ARGV[5])
