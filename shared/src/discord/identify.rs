@@ -21,6 +21,8 @@ pub struct Identify {
     /// The requested intents. `None` requests all that the application may use, in the versions where intents are
     /// optional.
     pub intents: Option<Intents>,
+    /// The name of its library, from the connection properties: `browser`, or else `device`. Cut to 64 characters.
+    pub library: Option<String>,
 }
 
 /// The session that a client resumes.
@@ -62,8 +64,23 @@ impl Identify {
             shard,
             presence,
             intents,
+            library: library(d),
         })
     }
+}
+
+/// The most characters of a library's name that are kept.
+const LIBRARY_CHARS: usize = 64;
+
+fn library(d: &Map<String, Value>) -> Option<String> {
+    let properties = d.get("properties")?.as_object()?;
+    // Version 6 has a `$` before each name.
+    let names = ["browser", "$browser", "device", "$device"];
+    let mut values = names
+        .into_iter()
+        .filter_map(|name| properties.get(name)?.as_str())
+        .filter(|value| !value.is_empty());
+    values.next().map(|value| value.chars().take(LIBRARY_CHARS).collect())
 }
 
 impl Resume {

@@ -57,6 +57,37 @@ impl Intents {
     /// All intents.
     pub const ALL: Self = Self(0b11_0011_0001_1111_1111_1111_1111);
 
+    /// Every intent with its name in Discord's documentation.
+    const NAMES: [(Self, &'static str); 21] = [
+        (Self::GUILDS, "GUILDS"),
+        (Self::GUILD_MEMBERS, "GUILD_MEMBERS"),
+        (Self::GUILD_MODERATION, "GUILD_MODERATION"),
+        (Self::GUILD_EXPRESSIONS, "GUILD_EXPRESSIONS"),
+        (Self::GUILD_INTEGRATIONS, "GUILD_INTEGRATIONS"),
+        (Self::GUILD_WEBHOOKS, "GUILD_WEBHOOKS"),
+        (Self::GUILD_INVITES, "GUILD_INVITES"),
+        (Self::GUILD_VOICE_STATES, "GUILD_VOICE_STATES"),
+        (Self::GUILD_PRESENCES, "GUILD_PRESENCES"),
+        (Self::GUILD_MESSAGES, "GUILD_MESSAGES"),
+        (Self::GUILD_MESSAGE_REACTIONS, "GUILD_MESSAGE_REACTIONS"),
+        (Self::GUILD_MESSAGE_TYPING, "GUILD_MESSAGE_TYPING"),
+        (Self::DIRECT_MESSAGES, "DIRECT_MESSAGES"),
+        (Self::DIRECT_MESSAGE_REACTIONS, "DIRECT_MESSAGE_REACTIONS"),
+        (Self::DIRECT_MESSAGE_TYPING, "DIRECT_MESSAGE_TYPING"),
+        (Self::MESSAGE_CONTENT, "MESSAGE_CONTENT"),
+        (Self::GUILD_SCHEDULED_EVENTS, "GUILD_SCHEDULED_EVENTS"),
+        (Self::AUTO_MODERATION_CONFIGURATION, "AUTO_MODERATION_CONFIGURATION"),
+        (Self::AUTO_MODERATION_EXECUTION, "AUTO_MODERATION_EXECUTION"),
+        (Self::GUILD_MESSAGE_POLLS, "GUILD_MESSAGE_POLLS"),
+        (Self::DIRECT_MESSAGE_POLLS, "DIRECT_MESSAGE_POLLS"),
+    ];
+
+    /// Returns the names of the intents in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let named = Self::NAMES.into_iter();
+        named.filter_map(move |(intent, name)| self.contains(intent).then_some(name))
+    }
+
     /// Returns the set with these bits, or `None` if one of them is not an intent.
     pub const fn from_bits(bits: u64) -> Option<Self> {
         if bits & !Self::ALL.0 == 0 {
@@ -119,5 +150,15 @@ mod tests {
         }
         assert_eq!(Intents::from_bits(Intents::ALL.bits()), Some(Intents::ALL));
         assert_eq!(Intents::PRIVILEGED.bits(), 1 << 1 | 1 << 8 | 1 << 15);
+    }
+
+    #[test]
+    fn every_intent_has_a_name() {
+        let together = Intents::NAMES
+            .into_iter()
+            .fold(Intents::NONE, |set, (intent, _)| set | intent);
+        assert_eq!(together, Intents::ALL);
+        let some = Intents::GUILDS | Intents::GUILD_MESSAGES;
+        assert_eq!(some.names().collect::<Vec<_>>(), ["GUILDS", "GUILD_MESSAGES"]);
     }
 }
