@@ -8,6 +8,7 @@ use crate::{
     auth::Keyring,
     backplane::{Backplane, BackplaneStatus, Jobs, Tickets},
     client_error_log::ClientErrorLog,
+    cluster_sessions::ClusterSessions,
     drain::DrainState,
     events::Events,
     hello_delay::HelloDelay,
@@ -24,6 +25,8 @@ use crate::{
 pub struct AppState {
     /// The sessions that are connected to this node.
     pub registry: Registry,
+    /// The sessions that are connected to all nodes.
+    pub cluster_sessions: ClusterSessions,
     /// The connection to the other nodes.
     pub backplane: Arc<dyn Backplane>,
     /// The requests of this node's clients.
@@ -116,6 +119,7 @@ mod tests {
             Self {
                 requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
                 request_slots: RequestSlots::new(settings.limits.requests_in_flight),
+                cluster_sessions: ClusterSessions::new(registry.clone(), Arc::clone(&backplane), "test".into()),
                 registry,
                 jobs: Arc::new(NoJobs),
                 backplane,

@@ -11,7 +11,12 @@ pub(crate) fn wall_clock() -> SystemTime {
 
 /// Returns the wall clock in milliseconds since the Unix epoch.
 pub(crate) fn unix_ms() -> u64 {
-    let since = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    ms_of(wall_clock())
+}
+
+/// Returns a time in milliseconds since the Unix epoch, or 0 if it is earlier.
+pub(crate) fn ms_of(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

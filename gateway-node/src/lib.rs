@@ -8,6 +8,7 @@
 //! | [`transport`] | WebSocket over bytes: handshake, frames, inbox, outbox, the driver of a connection, TLS |
 //! | [`session`] | one actor per session, and a state machine without I/O for each protocol (`v1`, `discord`) |
 //! | [`requests`] | requests of this node's clients that wait for a reply |
+//! | [`cluster_sessions`] | the sessions of the whole cluster, seen and commanded from any node |
 //! | [`registry`] | the node-local registry: which sessions are connected, with a shard on every worker |
 //! | `fanout` | carries an event from the log to the outboxes of the sessions that receive it |
 //! | [`encode`] | writes an event in each wire format, once for all sessions |
@@ -36,6 +37,7 @@ pub mod backplane;
 pub mod cli;
 pub mod client_error_log;
 mod clock;
+pub mod cluster_sessions;
 pub mod config;
 pub mod drain;
 pub mod encode;

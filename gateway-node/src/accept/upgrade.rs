@@ -15,7 +15,7 @@ use actix_codec::{AsyncRead, AsyncWrite, Framed};
 use actix_http::{
     Request, Response, StatusCode,
     h1::{Codec, SendResponse},
-    header::{HeaderName, HeaderValue},
+    header::{HeaderName, HeaderValue, USER_AGENT},
 };
 use ipnet::IpNet;
 use shared::{close::Close, discord::Query};
@@ -201,16 +201,20 @@ impl Upgrader {
                 public_url,
             } => {
                 let (worker, permit) = (Rc::clone(worker), permits.of_client());
+                let user_agent = head.first(&USER_AGENT).and_then(|name| str::from_utf8(name).ok());
+                let client = worker.client_names.intern(user_agent, None);
                 match RequestedProtocol::by(head) {
                     RequestedProtocol::V1 { v, compression } => {
                         let protocol = V1::new(v.as_deref(), compression.as_deref(), Rc::clone(v1), Instant::now());
-                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, worker);
+                        let session =
+                            |inbox, outbox| Session::new(protocol, inbox, outbox, address, client, permit, worker);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                     RequestedProtocol::Discord(query) => {
                         let resume_url = public_url.resume(head);
                         let protocol = Discord::new(query, resume_url, Arc::clone(discord), Instant::now());
-                        let session = |inbox, outbox| Session::new(protocol, inbox, outbox, address, permit, worker);
+                        let session =
+                            |inbox, outbox| Session::new(protocol, inbox, outbox, address, client, permit, worker);
                         spawn(Connection::new(io, unread, unsent, limits, session), permits);
                     }
                 }

@@ -78,7 +78,8 @@ impl Key {
         SecretHash::of(&self.hash.to_string()).to_string()
     }
 
-    pub(super) const fn expires_at(&self) -> Option<SystemTime> {
+    /// Returns when the key expires, if it does.
+    pub const fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
     }
 

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::{guild::GuildId, routing::EventTable, v1::is_position};
 
-use super::{ApiError, HttpState};
+use super::{
+    ApiError, HttpState,
+    log_part::{self, LogPart},
+};
 use crate::{
-    backplane::{Audience, Entry, Position},
+    backplane::{Audience, Entry},
     config::Permission,
-    replay::ReadFrom,
-    resume::ReadError,
 };
 
 /// How many entries are looked at if the request does not say.
@@ -59,13 +60,6 @@ struct HistoryEvent {
     at: u64,
 }
 
-/// A part of the log, up to a position.
-struct LogPart {
-    entries: Vec<Entry>,
-    through: Position,
-    is_end: bool,
-}
-
 /// Returns up to `limit` entries after `after` that are events of the table.
 pub(super) async fn history(
     request: HttpRequest,
@@ -93,7 +87,7 @@ pub(super) async fn history(
         guild,
         table: &table,
     };
-    let start = start(&api, key.application(), query.after.as_deref()).await?;
+    let start = log_part::start(&api, key.application(), query.after.as_deref()).await?;
     let mut body = HistoryBody {
         events: Vec::new(),
         next: String::new(),
@@ -101,7 +95,7 @@ pub(super) async fn history(
     };
     let (mut through, mut looked, mut bytes) = (start, 0, 0);
     while body.more && looked < limit && bytes < PAGE_BYTES {
-        let part = read(&api, key.application(), through, limit - looked).await?;
+        let part = LogPart::read(&api, key.application(), through, limit - looked).await?;
         let mut entries = part.entries.into_iter();
         while looked < limit && bytes < PAGE_BYTES {
             let Some(entry) = entries.next() else { break };
@@ -130,51 +124,6 @@ impl HistoryFilter<'_> {
             && self.table.has(&entry.name)
             && self.name.as_ref().is_none_or(|name| **name == *entry.name)
             && self.guild.is_none_or(is_of_guild)
-    }
-}
-
-/// Returns where to read: at the position of the request, or before the oldest entry.
-async fn start(api: &HttpState, application: &Arc<str>, after: Option<&str>) -> Result<Position, ApiError> {
-    if let Some(after) = after {
-        // A position of the right shape that no log has is like one that this log does not have.
-        return after.parse().map_err(|_| ApiError::EventsLost);
-    }
-    let range = api.app.backplane.log_range(application).await;
-    let range = range.map_err(|_| ApiError::LogAway)?;
-    let floor = || api.app.registry.replay_floor(application).unwrap_or(range.end);
-    Ok(range.start.unwrap_or_else(floor))
-}
-
-/// Reads from the replay buffer of this node, or else from the log.
-async fn read(api: &HttpState, application: &Arc<str>, after: Position, most: usize) -> Result<LogPart, ApiError> {
-    let registry = &api.app.registry;
-    let is_buffered = registry.replay_floor(application).is_some();
-    if is_buffered && let Ok(page) = registry.read(application, ReadFrom::Position(after), most) {
-        return Ok(LogPart {
-            entries: page.entries().map(|entry| entry.entry().clone()).collect(),
-            through: page.next.position(),
-            is_end: page.end.is_some(),
-        });
-    }
-    match api.app.discord.read(application, after).await {
-        Ok(page) => Ok(LogPart {
-            is_end: page.is_end(),
-            entries: page.entries,
-            through: page.through,
-        }),
-        Err(ReadError::Unavailable) => Err(ApiError::LogAway),
-        Err(ReadError::Severed) => {
-            // An application that has had no entries has no buffer. Nothing comes before the end of its log.
-            let range = api.app.backplane.log_range(application).await;
-            let is_end = !is_buffered && range.is_ok_and(|range| range.end == after);
-            is_end
-                .then_some(LogPart {
-                    entries: Vec::new(),
-                    through: after,
-                    is_end,
-                })
-                .ok_or(ApiError::EventsLost)
-        }
     }
 }
 

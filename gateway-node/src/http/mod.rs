@@ -11,15 +11,19 @@ mod error;
 mod guilds;
 mod history;
 mod jobs;
+mod key;
 mod landing;
+mod log_part;
 mod object;
 mod page;
 mod publish;
 mod publish_limits;
 mod requests;
 mod routes;
+mod session_commands;
 mod sessions;
 mod status;
+mod tail;
 mod tickets;
 
 use std::{sync::Arc, time::Duration};
@@ -82,6 +86,19 @@ impl HttpState {
     /// # Errors
     /// 401 without a valid key, 403 if the key lacks the permission, 503 while the keys in Redis are unknown.
     fn authorise(&self, request: &HttpRequest, permission: Permission) -> Result<Arc<Key>, ApiError> {
+        let key = self.authenticate(request)?;
+        if key.may(permission) {
+            Ok(key)
+        } else {
+            Err(ApiError::Forbidden(permission))
+        }
+    }
+
+    /// Authenticates a request.
+    ///
+    /// # Errors
+    /// 401 without a valid key, 503 while the keys in Redis are unknown.
+    fn authenticate(&self, request: &HttpRequest) -> Result<Arc<Key>, ApiError> {
         let presented = presented(request, "bearer").ok_or(ApiError::Unauthorised)?;
         let key = self
             .app
@@ -92,11 +109,7 @@ impl HttpState {
                 Refused::Wrong => ApiError::Unauthorised,
             })?;
         admit::show_key(request);
-        if key.may(permission) {
-            Ok(key)
-        } else {
-            Err(ApiError::Forbidden(permission))
-        }
+        Ok(key)
     }
 }
 

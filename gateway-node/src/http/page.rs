@@ -31,12 +31,20 @@ impl PageBody {
     /// # Errors
     /// 400 if the query is invalid.
     pub(super) fn of(query: Result<web::Query<PageQuery>, actix_web::Error>) -> Result<Self, ApiError> {
-        let query = query.map(web::Query::into_inner);
-        match query.map(|query| (query.after, query.limit.unwrap_or(USUAL))) {
-            Ok((after, limit @ 1..=MOST)) => Ok(Self { after, limit }),
-            _ => Err(ApiError::Malformed(format!(
-                "expected ?after=ID&limit=N, both optional: an id of the list, and 1 to {MOST}"
-            ))),
+        match query.map(web::Query::into_inner) {
+            Ok(PageQuery { after, limit }) => Self::new(after, limit),
+            Err(_) => Err(malformed()),
+        }
+    }
+
+    /// Returns the page after an id, of the usual size if `limit` is `None`.
+    ///
+    /// # Errors
+    /// 400 if the limit is 0 or too large.
+    pub(super) fn new(after: Option<u64>, limit: Option<usize>) -> Result<Self, ApiError> {
+        match limit.unwrap_or(USUAL) {
+            limit @ 1..=MOST => Ok(Self { after, limit }),
+            _ => Err(malformed()),
         }
     }
 
@@ -51,4 +59,10 @@ impl PageBody {
         found.truncate(self.limit);
         found.last().filter(|_| !is_last).map(|last| id(last).to_string())
     }
+}
+
+fn malformed() -> ApiError {
+    ApiError::Malformed(format!(
+        "expected ?after=ID&limit=N, both optional: an id of the list, and 1 to {MOST}"
+    ))
 }

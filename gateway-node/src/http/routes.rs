@@ -13,8 +13,8 @@ use actix_web::{
 };
 
 use super::{
-    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, history, jobs, landing, publish, requests,
-    sessions, status, tickets,
+    ApiError, HttpState, RestError, cluster, counts, discord, error, guilds, history, jobs, key, landing, publish,
+    requests, session_commands, sessions, status, tail, tickets,
 };
 
 /// The path of an application's guilds.
@@ -140,12 +140,15 @@ pub fn public_endpoints() -> Vec<Endpoint> {
         new("/api/v1/counts").on(Method::GET, counts::counts),
         new("/api/v1/cluster").on(Method::GET, cluster::cluster),
         new("/api/v1/sessions").on(Method::GET, sessions::list),
-        new("/api/v1/sessions/hello").on(Method::POST, sessions::delay_hello),
+        new("/api/v1/sessions/hello").on(Method::POST, session_commands::delay_hello),
         new("/api/v1/sessions/{id}")
-            .on(Method::DELETE, sessions::kick)
+            .on(Method::GET, sessions::get)
+            .on(Method::DELETE, session_commands::kick)
             // For POST, `{id}` is the name of the command.
-            .on(Method::POST, sessions::order_all),
-        new("/api/v1/sessions/{id}/{order}").on(Method::POST, sessions::command),
+            .on(Method::POST, session_commands::order_all),
+        new("/api/v1/sessions/{id}/{order}").on(Method::POST, session_commands::command),
+        new("/api/v1/tail").on(Method::GET, tail::tail),
+        new("/api/v1/key").on(Method::GET, key::key),
         new(GUILDS).on(Method::GET, guilds::list),
         new(&format!("{GUILDS}/{{guild}}"))
             .on(Method::GET, guilds::get)

@@ -47,6 +47,7 @@ use crate::{
     },
     backplane::{Backplane, Epoch, JobLimits, Jobs, ReportLimits, TicketLimits, Tickets},
     client_error_log::ClientErrorLog,
+    cluster_sessions::ClusterSessions,
     config::{KeySettings, Secret, Settings},
     drain::{Drain, DrainState, StopNode},
     events::Events,
@@ -151,6 +152,7 @@ impl Node {
             requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
             request_slots: RequestSlots::new(settings.limits.requests_in_flight),
             registry: registry.clone(),
+            cluster_sessions: ClusterSessions::new(registry.clone(), Arc::clone(&backplane), Arc::clone(&name)),
             jobs,
             backplane: Arc::clone(&backplane),
             tickets,
@@ -214,6 +216,7 @@ impl Node {
             ..
         } = app.clone();
         log::info!(address:% = banner.address, node = &*banner.node, version = env!("CARGO_PKG_VERSION"); "listening");
+        actix_rt::spawn(app.cluster_sessions.clone().answer_questions());
         actix_rt::spawn(log_readiness(app));
         let server = actix_rt::spawn(server);
         actix_rt::spawn(driving);

@@ -30,7 +30,7 @@ use crate::{
     app_state::AppState,
     http::{self, HttpState},
     registry::RegistryShard,
-    session::{DiscordSessionSettings, MemberLists, Turns, V1SessionSettings, WorkerState},
+    session::{ClientNames, DiscordSessionSettings, MemberLists, Turns, V1SessionSettings, WorkerState},
     transport::{Limits, Plain, PrefixedIo},
 };
 
@@ -189,6 +189,7 @@ impl WorkerConfig {
                     app: self.app.clone(),
                     turns: Turns::default(),
                     member_lists: self.member_lists.clone(),
+                    client_names: ClientNames::default(),
                 })
             });
             Rc::clone(made)

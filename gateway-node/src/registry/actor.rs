@@ -3,10 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 
 use super::{
-    EndReason, RegistryShard, SessionCommand, SessionKind,
+    EndReason, RegistryShard, SessionCommand, SessionKind, SessionMessage,
     command::{CommandAll, CommandOne, GiveRequest, ShardCommand},
     listing::{ListSessions, Listed},
     shard::SessionEntry,
@@ -65,7 +68,7 @@ impl ShardActor {
             for (when, commands) in plan {
                 sleep_until(when).await;
                 // A session that has ended or has a full mailbox needs no command.
-                let _ = commands.try_send(command);
+                let _ = commands.try_send(SessionMessage::Command(command));
             }
         };
         context.spawn(telling.into_actor(self).map(|(), _, _| ()));
@@ -179,7 +182,7 @@ impl Handler<CommandOne> for ShardActor {
         let found = identified.find(|(_, identity)| identity.id == id && identity.application == application);
         // A session with a full mailbox has enough commands to handle.
         found.is_some_and(|(session, _)| {
-            let _ = session.commands.try_send(command);
+            let _ = session.commands.try_send(SessionMessage::Command(command));
             true
         })
     }
@@ -212,20 +215,31 @@ impl Handler<GiveRequest> for ShardActor {
 impl Handler<ListSessions> for ShardActor {
     type Result = Vec<Listed>;
 
-    fn handle(&mut self, ListSessions { application, page }: ListSessions, _: &mut Self::Context) -> Vec<Listed> {
+    fn handle(&mut self, list: ListSessions, _: &mut Self::Context) -> Vec<Listed> {
+        let ListSessions {
+            application,
+            page,
+            filter,
+        } = list;
         let state = self.shard.inner.state.borrow();
         let identified = state
             .sessions
             .iter()
             .flatten()
-            .filter_map(|session| session.identity.as_ref());
-        let theirs = identified.filter(|identity| identity.application == application);
-        page.cut(theirs, |identity| identity.id)
+            .filter_map(|session| Some((session, session.identity.as_ref()?)));
+        let theirs = identified.filter(|(_, identity)| identity.application == application && filter.admits(identity));
+        page.cut(theirs, |(_, identity)| identity.id)
             .into_iter()
-            .map(|identity| Listed {
-                id: identity.id,
-                kind: identity.kind,
-                key: identity.key.id().to_owned(),
+            .map(|(session, identity)| {
+                let (answer, details) = oneshot::channel();
+                // A session with a full mailbox is listed without details.
+                let _ = session.commands.try_send(SessionMessage::Describe(answer));
+                Listed {
+                    id: identity.id,
+                    kind: identity.kind,
+                    key: identity.key.id().to_owned(),
+                    details,
+                }
             })
             .collect()
     }

@@ -5,12 +5,23 @@ use std::{sync::Arc, time::Duration};
 use actix::Message;
 use rustc_hash::FxHashSet;
 use shared::session_id::SessionId;
+use tokio::sync::oneshot;
 
+use super::SessionDetails;
 use crate::{backplane::Owner, encode::encoded_event::EncodedEvent};
 
-/// A command to a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+/// A message to a session.
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
+pub enum SessionMessage {
+    /// Carry out a command.
+    Command(SessionCommand),
+    /// Say what the session is doing.
+    Describe(oneshot::Sender<SessionDetails>),
+}
+
+/// A command to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionCommand {
     /// Say why, and close.
     Leave(EndReason),

@@ -6,8 +6,10 @@
 
 mod actor;
 mod command;
+mod details;
 mod kind;
 mod listing;
+mod question_queue;
 mod requests;
 mod session_counts;
 mod session_handle;
@@ -25,17 +27,19 @@ use std::{
 
 use actix::Addr;
 use parking_lot::Mutex;
-use shared::{compression::Level, job::JobId, session_id::SessionId, v1::Receipt};
+use shared::{compression::Level, discord::Shard, job::JobId, session_id::SessionId, v1::Receipt};
 
 use self::{
     actor::ShardActor,
     command::{CommandAll, CommandOne, ShardCommand},
-    listing::ListSessions,
+    listing::{ListSessions, described},
 };
 pub use self::{
-    command::{EndReason, InjectedFault, SessionCommand, SpreadCommand},
+    command::{EndReason, InjectedFault, SessionCommand, SessionMessage, SpreadCommand},
+    details::SessionDetails,
     kind::SessionKind,
-    listing::{Listed, Page},
+    listing::{ListedSession, Page, SessionFilter},
+    question_queue::{QUESTION, QuestionQueue},
     session_counts::{CountsSnapshot, SessionCounts},
     session_handle::{Registration, SessionHandle, Subscription, V1Subscription},
     shard::RegistryShard,
@@ -69,6 +73,8 @@ struct RegistryInner {
     metrics: Arc<Metrics>,
     /// The shards that have started, by index.
     shards: Mutex<BTreeMap<usize, Addr<ShardActor>>>,
+    /// Questions of this node and others about its sessions, until they are answered.
+    questions: QuestionQueue,
     /// Whether fault injection commands of other nodes are carried out.
     allows_faults: AtomicBool,
     /// The period over which sessions that missed events are told to leave.
@@ -97,6 +103,7 @@ impl Registry {
                 level,
                 metrics,
                 shards: Mutex::default(),
+                questions: QuestionQueue::default(),
                 allows_faults: AtomicBool::new(false),
                 spread,
             }),
@@ -150,6 +157,16 @@ impl Registry {
         count
     }
 
+    /// Returns the questions about the sessions of this node that wait for an answer.
+    pub fn questions(&self) -> &QuestionQueue {
+        &self.inner.questions
+    }
+
+    /// Returns whether fault injection commands of other nodes are carried out.
+    pub fn allows_faults(&self) -> bool {
+        self.inner.allows_faults.load(Relaxed)
+    }
+
     /// Allows fault injection commands of other nodes.
     pub fn allow_faults(&self) {
         self.inner.allows_faults.store(true, Relaxed);
@@ -190,14 +207,36 @@ impl Registry {
         }
     }
 
-    /// Returns one page of an application's sessions on this node.
-    pub async fn sessions(&self, application: &Arc<str>, page: Page) -> Vec<Listed> {
+    /// Returns one page of those sessions of an application on this node that `filter` admits, with what they are
+    /// doing. The node's name is left empty.
+    pub async fn sessions(&self, application: &Arc<str>, page: Page, filter: &SessionFilter) -> Vec<ListedSession> {
         let mut sessions = Vec::new();
         for shard in self.shards() {
-            let application = Arc::clone(application);
-            sessions.extend(shard.send(ListSessions { application, page }).await.unwrap_or_default());
+            let list = ListSessions {
+                application: Arc::clone(application),
+                page,
+                filter: filter.clone(),
+            };
+            sessions.extend(shard.send(list).await.unwrap_or_default());
         }
-        page.cut(sessions.into_iter(), |session| session.id)
+        let mut sessions = described(page.cut(sessions, |session| session.id)).await;
+        let mut known = BTreeMap::new();
+        for details in sessions.iter_mut().filter_map(|session| session.details.as_mut()) {
+            if let Some(shard) = details.shard {
+                let count = known
+                    .entry(shard)
+                    .or_insert_with(|| self.guild_count(application, shard));
+                details.guilds = *count;
+            }
+        }
+        sessions
+    }
+
+    /// Returns the number of guilds of a Discord shard, or 0 while the node does not know them.
+    fn guild_count(&self, application: &str, [id, count]: [u32; 2]) -> u64 {
+        let shard = Shard { id, count };
+        self.guilds(application, None, |guilds| guilds.of_shard(shard).len())
+            .map_or(0, |count| count as u64)
     }
 
     /// Calls `look` with the guilds of an application as of the end of its log. Returns `None` if this node does not
@@ -307,6 +346,10 @@ impl Deliver for Registry {
     }
 
     fn command_received(&self, application: &Arc<str>, command: &str) {
+        if let Some(text) = command.strip_prefix(QUESTION) {
+            self.inner.questions.push(application, text);
+            return;
+        }
         let spread_command = SpreadCommand::read(command)
             .filter(|spread_command| spread_command.command.is_ordinary() || self.inner.allows_faults.load(Relaxed));
         let Some(spread_command) = spread_command else {

@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use shared::session_id::SessionId;
 use tokio::time::Instant;
 
-use super::{EndReason, Registry, SessionCommand, SessionHandle, SessionKind, actor::ShardActor};
+use super::{EndReason, Registry, SessionCommand, SessionHandle, SessionKind, SessionMessage, actor::ShardActor};
 use crate::{
     auth::{Key, Keyring, SessionTicket},
     backplane::{Audience, Backplane},
@@ -65,7 +65,7 @@ impl ShardState {
 }
 
 pub(super) struct SessionEntry {
-    pub(super) commands: Recipient<SessionCommand>,
+    pub(super) commands: Recipient<SessionMessage>,
     pub(super) identity: Option<Identity>,
 }
 
@@ -99,11 +99,11 @@ impl RegistryShard {
     }
 
     /// Registers a session that has just opened. `orders` receives its commands.
-    pub fn open(&self, commands: Recipient<SessionCommand>) -> SessionHandle {
+    pub fn open(&self, commands: Recipient<SessionMessage>) -> SessionHandle {
         let mut state = self.inner.state.borrow_mut();
         if let Some(end_reason) = state.end_reason {
             // A new session's mailbox is empty.
-            let _ = commands.try_send(SessionCommand::Leave(end_reason));
+            let _ = commands.try_send(SessionMessage::Command(SessionCommand::Leave(end_reason)));
         }
         let session = Some(SessionEntry {
             commands,
@@ -365,7 +365,8 @@ impl RegistryShard {
                     EndReason::KeyRevoked
                 };
                 // A full mailbox already holds a command to leave.
-                let _ = session.commands.try_send(SessionCommand::Leave(reason));
+                let leave = SessionMessage::Command(SessionCommand::Leave(reason));
+                let _ = session.commands.try_send(leave);
             }
         }
     }

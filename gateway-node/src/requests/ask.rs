@@ -92,7 +92,7 @@ impl Requests {
 }
 
 /// Returns a receipt that nobody can guess, or `None` if the system has no randomness.
-fn new_receipt() -> Option<Receipt> {
+pub fn new_receipt() -> Option<Receipt> {
     let mut random = [0; 16];
     let filled = getrandom::fill(&mut random).map_err(|error| {
         log::error!("no random bits for a receipt: {error}");

@@ -8,7 +8,7 @@ mod pending;
 mod slots;
 
 pub use self::{
-    ask::{RequestError, Requests},
-    pending::PendingReplies,
+    ask::{RequestError, Requests, new_receipt},
+    pending::{NodeReplies, PendingReplies},
     slots::{RequestSlot, RequestSlots},
 };

@@ -5,6 +5,7 @@
 //! puts frames into its outbox. To add a protocol, implement [`Protocol`].
 
 mod actor;
+mod client_names;
 mod cx;
 mod discord;
 mod ending;
@@ -19,6 +20,7 @@ mod worker_state;
 
 pub use self::{
     actor::Session,
+    client_names::{ClientName, ClientNames},
     cx::Cx,
     discord::{Discord, DiscordSessionSettings, MemberLists},
     ending::ENDINGS,

@@ -11,7 +11,7 @@ use super::{cx::Cx, worker_state::WorkerState};
 use crate::{
     auth::{Key, SessionTicket},
     backplane::{Owner, Position, Publication, PublishError, Published, Reply, Settlement, Unavailable},
-    registry::{EndReason, InjectedFault, OpenRequest, Registration},
+    registry::{EndReason, InjectedFault, OpenRequest, Registration, SessionDetails},
     requests::RequestError,
     transport::{Message, Violation},
 };
@@ -29,6 +29,8 @@ pub enum Action<C> {
     Call(C),
     /// Registers a version 1 session, which receives events from then on.
     Register(Box<Registration>),
+    /// Records the library that the client says it is.
+    NameLibrary(String),
     /// Registers a Discord session, which receives nothing before [`Cx::subscribe`].
     Attach(Owner, Arc<Key>),
     /// Calls [`Protocol::drained`] once nothing waits for the client.
@@ -191,6 +193,10 @@ pub trait Protocol: Unpin + 'static {
         let _ = cx;
         Actions::new()
     }
+
+    /// Fills in what only the protocol knows about the session: its version, encoding, compression and subscriptions.
+    /// Returns when the last heartbeat came, or the connection was opened if there was none.
+    fn describe(&self, details: &mut SessionDetails) -> Option<Instant>;
 
     /// Records that the client has gone, with the code of its Close if it has sent one.
     fn gone(&mut self, code: Option<u16>) {

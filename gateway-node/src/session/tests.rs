@@ -200,6 +200,7 @@ impl TestNode {
             shard,
             turns: super::Turns::default(),
             member_lists: super::MemberLists::new(Duration::ZERO),
+            client_names: super::ClientNames::default(),
         });
         Self {
             worker,
@@ -220,6 +221,7 @@ impl TestNode {
             Inbox::default(),
             outbox.clone(),
             address,
+            None,
             Permit::free(),
             Rc::clone(&self.worker),
         );

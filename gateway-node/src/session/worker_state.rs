@@ -1,6 +1,6 @@
 //! What the sessions of one worker share.
 
-use super::{MemberLists, Turns};
+use super::{ClientNames, MemberLists, Turns};
 use crate::{app_state::AppState, registry::RegistryShard};
 
 /// What the sessions of one worker share.
@@ -13,4 +13,6 @@ pub struct WorkerState {
     pub turns: Turns,
     /// Limits how often bots get all members of a guild.
     pub member_lists: MemberLists,
+    /// The names of the clients of this worker.
+    pub client_names: ClientNames,
 }

@@ -21,6 +21,16 @@ pub enum Message {
     Binary(Bytes),
 }
 
+impl Message {
+    /// Returns the number of bytes of its payload.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// What the decoder produces.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decoded {

@@ -62,6 +62,10 @@ struct OutboxInner {
     last_sent: Option<Instant>,
     /// How many frames have been queued or written.
     frames: u32,
+    /// How many of them the session queued itself.
+    own_frames: u32,
+    /// The bytes of all frames that have been queued or written.
+    frame_bytes: u64,
     /// This outbox's entry in the node's pool, while the socket is blocked.
     charge: Option<Box<PoolCharge>>,
 }
@@ -104,6 +108,8 @@ impl Outbox {
             tells_drained: false,
             last_sent: None,
             frames: 0,
+            own_frames: 0,
+            frame_bytes: 0,
             charge: None,
         })))
     }
@@ -120,7 +126,8 @@ impl Outbox {
     /// Queues a frame. It begins to wait at `now`. A frame larger than the limit is accepted if the queue is empty.
     pub fn push(&self, frame: Bytes, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.note_sent(1, now);
+        state.note_sent(1, frame.len(), now);
+        state.own_frames = state.own_frames.wrapping_add(1);
         let result = state.push(frame, now);
         state.wake();
         result
@@ -129,7 +136,7 @@ impl Outbox {
     /// Writes frames to the socket at once if the queue is empty, and queues what the socket does not accept.
     pub fn deliver(&self, batch: &Batch, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.note_sent(batch.frames(), now);
+        state.note_sent(batch.frames(), batch.bytes().len(), now);
         let written = state.write_past(batch.bytes());
         if written == batch.bytes().len() {
             return Push::Taken;
@@ -141,7 +148,7 @@ impl Outbox {
     /// not written before `until`.
     pub fn deliver_until(&self, batch: &Batch, now: Instant, until: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.note_sent(batch.frames(), now);
+        state.note_sent(batch.frames(), batch.bytes().len(), now);
         let written = state.write_past(batch.bytes());
         if written == batch.bytes().len() {
             return Push::Taken;
@@ -159,7 +166,7 @@ impl Outbox {
     /// them.
     pub fn deliver_own(&self, bytes: &[u8], ends: &[usize], now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
-        state.note_sent(ends.len(), now);
+        state.note_sent(ends.len(), bytes.len(), now);
         let written = state.write_past(bytes);
         if written == bytes.len() {
             return Push::Taken;
@@ -170,6 +177,17 @@ impl Outbox {
     /// Returns how many frames have been queued or written. The count begins again after 2^32.
     pub fn frames(&self) -> u32 {
         self.0.borrow().frames
+    }
+
+    /// Returns how many of these frames were delivered, not queued by the session itself.
+    pub fn delivered_frames(&self) -> u32 {
+        let state = self.0.borrow();
+        state.frames.wrapping_sub(state.own_frames)
+    }
+
+    /// Returns the bytes of all frames that have been queued or written.
+    pub fn frame_bytes(&self) -> u64 {
+        self.0.borrow().frame_bytes
     }
 
     /// Returns when a frame was last queued or written, or `None` before the first.
@@ -341,9 +359,10 @@ impl OutboxInner {
         clippy::cast_possible_truncation,
         reason = "the count begins again after 2^32 anyway"
     )]
-    fn note_sent(&mut self, frames: usize, now: Instant) {
+    fn note_sent(&mut self, frames: usize, bytes: usize, now: Instant) {
         self.last_sent = Some(now);
         self.frames = self.frames.wrapping_add(frames as u32);
+        self.frame_bytes += bytes as u64;
     }
 
     /// Writes to the socket without the driver if the queue is empty. Returns how many bytes were written.

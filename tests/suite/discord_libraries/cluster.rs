@@ -67,7 +67,8 @@ impl BotCluster {
                     .await
                     .json();
                 let sessions = answer["sessions"].as_array().expect("a list");
-                if sessions.iter().any(|listed| listed["id"] == *session) {
+                let is_there = |listed: &Value| listed["id"] == *session && listed["node"] == node.banner()["node"];
+                if sessions.iter().any(is_there) {
                     return Some(place);
                 }
             }

@@ -29,7 +29,8 @@ use std::{sync::Arc, time::Duration};
 
 use shared::{
     close::Close,
-    discord::{Encoding, Query, close, payload},
+    compression::Method,
+    discord::{Encoding, Filter, Query, close, payload},
     token_bucket::TokenBucket,
 };
 use smallvec::smallvec;
@@ -47,7 +48,7 @@ use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
     backplane::{PublishError, Published, Unavailable},
     encode::DispatchEncoder,
-    registry::InjectedFault,
+    registry::{InjectedFault, SessionDetails},
     resume::ReadError,
     transport::Message,
 };
@@ -71,6 +72,8 @@ pub struct Discord {
     hello_at: Option<Instant>,
     /// The time by which the next heartbeat must arrive; `None` until there is a session.
     heartbeat_by: Option<Instant>,
+    /// Whether a heartbeat has come since then.
+    has_heartbeat: bool,
     /// Heartbeats are not answered before this time: an injected fault.
     deaf_until: Option<Box<Instant>>,
     /// When the connection is closed, after the client was asked to reconnect.
@@ -142,6 +145,7 @@ impl Discord {
             query,
             phase,
             heartbeat_by: None,
+            has_heartbeat: false,
             leaves_at: None,
             deaf_until: None,
             had_session: false,
@@ -374,6 +378,33 @@ impl Protocol for Discord {
 
     fn end(&mut self, end: SessionEnd, cx: &Cx<'_>) -> DiscordActions {
         self.leave(end, cx)
+    }
+
+    fn describe(&self, details: &mut SessionDetails) -> Option<Instant> {
+        details.version = self.query.version.number();
+        details.encoding = match self.query.encoding {
+            Encoding::Json => "json".into(),
+            Encoding::Etf => "etf".into(),
+        };
+        details.compression = self.encoder.wire_format().method.map(|method| match method {
+            Method::ZlibPacket => "zlib".into(),
+            Method::ZlibStream => "zlib-stream".into(),
+            Method::ZstdStream => "zstd-stream".into(),
+        });
+        let filter = match &self.phase {
+            DiscordPhase::Replaying(session) => Some(&session.record().filter),
+            DiscordPhase::Live(session) => Some(&session.record.filter),
+            _ => None,
+        };
+        if let Some(Filter { intents, shard, .. }) = filter {
+            details.subscriptions = intents.names().map(Into::into).collect();
+            details.shard = Some([shard.id, shard.count]);
+        }
+        details.resumes = self
+            .ownership()
+            .map_or(0, |it| it.owner().fencing_token.saturating_sub(1));
+        let last = self.heartbeat_by?.checked_sub(self.settings.heartbeat_limit);
+        last.filter(|_| self.has_heartbeat)
     }
 
     fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> DiscordActions {

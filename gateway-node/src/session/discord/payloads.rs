@@ -65,7 +65,8 @@ impl Discord {
             Command::Heartbeat { seq } => actions.extend(self.heartbeat(seq, cx)),
             // Everything but heartbeats is ignored until the pending Invalid Session has been sent.
             _ if matches!(self.phase, DiscordPhase::Invalid { .. }) => {}
-            Command::Identify(identify) => {
+            Command::Identify(mut identify) => {
+                actions.extend(identify.library.take().map(Action::NameLibrary));
                 if identify.compress {
                     self.encoder.compress_large();
                 }
@@ -92,6 +93,7 @@ impl Discord {
         let mut actions = DiscordActions::new();
         if self.heartbeat_by.is_some() {
             self.heartbeat_by = Some(now + self.settings.heartbeat_limit);
+            self.has_heartbeat = true;
         }
         if let DiscordPhase::Waiting { until, longest } = &mut self.phase {
             *until = (*until).max((now + self.settings.heartbeat_limit).min(*longest));

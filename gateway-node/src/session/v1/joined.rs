@@ -43,7 +43,7 @@ impl V1 {
                     counts: wants_counts,
                     positions,
                     after,
-                    jobs: _,
+                    jobs,
                 } = scope;
                 self.phase = V1Phase::Identified(kind);
                 let interval = self.settings.heartbeat_ms();
@@ -65,6 +65,8 @@ impl V1 {
                     since,
                 };
                 self.has_positions = positions;
+                self.wants_counts = wants_counts;
+                self.takes_jobs = jobs.is_some();
                 let mut catch_up = positions.then(|| CatchUp::new(registration.clone(), after, report.clone()));
                 let lost = catch_up.as_mut().and_then(CatchUp::begin);
                 let position = catch_up.as_ref().map(|it| it.position().to_string());

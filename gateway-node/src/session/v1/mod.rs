@@ -55,7 +55,7 @@ pub use self::{
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
     backplane::{Job, Position, Publication, PublishError, Published, Unavailable},
-    registry::{EndReason, InjectedFault},
+    registry::{EndReason, InjectedFault, SessionDetails},
     requests::RequestError,
     transport::{Message, Violation},
 };
@@ -84,6 +84,10 @@ pub struct V1 {
     catching_up: Option<Box<CatchUp>>,
     /// Whether the client is told the positions of what it receives.
     has_positions: bool,
+    /// Whether it gets the guild counts because its scope asked for them.
+    wants_counts: bool,
+    /// Whether it takes jobs.
+    takes_jobs: bool,
 }
 
 enum V1Phase {
@@ -129,6 +133,8 @@ impl V1 {
             ticket: None,
             catching_up: None,
             has_positions: false,
+            wants_counts: false,
+            takes_jobs: false,
             settings,
             encoding,
             phase,
@@ -462,6 +468,20 @@ impl Protocol for V1 {
 
     fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, cx: &Cx<'_>) -> V1Actions {
         self.answer_report(number, result, cx.now)
+    }
+
+    fn describe(&self, details: &mut SessionDetails) -> Option<Instant> {
+        details.version = 1;
+        details.encoding = "json".into();
+        details.compression = (self.encoding == Encoding::Zlib).then_some("zlib".into());
+        let subscriptions = [
+            (self.wants_counts, "counts"),
+            (self.has_positions, "positions"),
+            (self.takes_jobs, "jobs"),
+        ];
+        let chosen = subscriptions.into_iter().filter(|(is_chosen, _)| *is_chosen);
+        details.subscriptions = chosen.map(|(_, name)| name.into()).collect();
+        self.heartbeat_by.checked_sub(self.settings.heartbeat_limit())
     }
 
     fn inject(&mut self, fault: InjectedFault, cx: &Cx<'_>) -> V1Actions {

@@ -12,7 +12,7 @@ use gateway_node::{
     backplane::{Audience, Deliver as _, Entry},
     config::{KeySettings, Secret},
     metrics::Metrics,
-    registry::{Registration, Registry, RegistryShard, SessionCommand, SessionHandle},
+    registry::{Registration, Registry, RegistryShard, SessionHandle, SessionMessage},
     transport::Outbox,
 };
 use shared::{client_type::ClientType, session_id::SessionId, v1::Encoding};
@@ -35,10 +35,10 @@ impl Actor for CommandSink {
     type Context = actix::Context<Self>;
 }
 
-impl actix::Handler<SessionCommand> for CommandSink {
+impl actix::Handler<SessionMessage> for CommandSink {
     type Result = ();
 
-    fn handle(&mut self, _: SessionCommand, _: &mut Self::Context) {}
+    fn handle(&mut self, _: SessionMessage, _: &mut Self::Context) {}
 }
 
 /// Polls all tasks until none can continue. The clock is not driven, so no timer ever fires.

@@ -132,6 +132,7 @@ impl DiscordTestNode {
             shard,
             turns: crate::session::Turns::default(),
             member_lists: crate::session::MemberLists::new(Duration::ZERO),
+            client_names: crate::session::ClientNames::default(),
         };
         Self {
             worker: Rc::new(worker),
@@ -172,6 +173,7 @@ impl DiscordTestNode {
             Inbox::default(),
             outbox.clone(),
             address,
+            None,
             Permit::free(),
             Rc::clone(&self.worker),
         );

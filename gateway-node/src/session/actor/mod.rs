@@ -1,19 +1,16 @@
 //! The actor of one session.
 
+mod details;
+mod reports;
+
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHandle, StreamHandler, WrapFuture};
-use shared::{
-    client_type::ClientType,
-    guild::GuildId,
-    idempotency_key::IdempotencyKey,
-    job::JobDelivery,
-    session_id::SessionId,
-    v1::{Report, ReportedGuilds},
-};
+use shared::{client_type::ClientType, idempotency_key::IdempotencyKey, job::JobDelivery, session_id::SessionId};
 use tokio::time::Instant;
 
-use super::{Action, Actions, CallContext, Cx, Protocol, SessionEnd, WorkerState, ending::Ending};
+use self::reports::{GuildsUse, count_of};
+use super::{Action, Actions, CallContext, ClientName, Cx, Protocol, SessionEnd, WorkerState, ending::Ending};
 use crate::{
     admission::Permit,
     auth::{Key, SessionTicket},
@@ -21,16 +18,13 @@ use crate::{
         Idempotency, Position, Publication, PublishError, Published, Publishing, Settlement, Unavailable,
         WhenUnavailable, name_jobs,
     },
-    registry::{Registration, SessionCommand, SessionHandle},
+    registry::{Registration, SessionCommand, SessionHandle, SessionMessage},
     transport::{Context, Inbound, Inbox, Outbox},
 };
 
 /// How long an answer waits until the events before its position are sent. They come within milliseconds, unless the log
 /// has just lost them.
 const REACH: Duration = Duration::from_secs(5);
-
-/// The log target of the lines about the ends of sessions.
-const TARGET: &str = "gateway_node::session";
 
 /// A session: its protocol's state, its timer, and its registration.
 pub struct Session<P: Protocol> {
@@ -58,6 +52,13 @@ pub struct Session<P: Protocol> {
     heard_ms: u32,
     /// The number of messages that came.
     received: u32,
+    /// The bytes of these messages, and how many of them were events and requests.
+    received_bytes: u64,
+    published: u32,
+    /// What the client calls itself.
+    client: Option<Rc<ClientName>>,
+    /// The number of guilds that it reports or watches.
+    guild_count: u32,
     /// Why it was told to end, if it was. Boxed because few sessions are.
     cause: Option<Box<SessionEnd>>,
     /// The running timer, and when it fires.
@@ -65,24 +66,15 @@ pub struct Session<P: Protocol> {
     has_ended: bool,
 }
 
-/// What the guilds of a v1 session are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum GuildsUse {
-    /// It reports them.
-    Reported,
-    /// It watches them.
-    Watched,
-    /// It is a bot that has caught up, and watches the guilds of its identify until its first report is applied.
-    WatchedUntilReported,
-}
-
 impl<P: Protocol> Session<P> {
-    /// Creates the session of a client at `address`. It speaks `protocol`, writes to `outbox` and may pause `inbox`.
+    /// Creates the session of a client at `address` that calls itself `client`. It speaks `protocol`, writes to
+    /// `outbox` and may pause `inbox`.
     pub fn new(
         protocol: P,
         inbox: Inbox,
         outbox: Outbox,
         address: IpAddr,
+        client: Option<Rc<ClientName>>,
         permit: Rc<Permit>,
         worker: Rc<WorkerState>,
     ) -> Self {
@@ -91,6 +83,10 @@ impl<P: Protocol> Session<P> {
             began: now,
             heard_ms: 0,
             received: 0,
+            received_bytes: 0,
+            published: 0,
+            client,
+            guild_count: 0,
             cause: None,
             protocol,
             inbox,
@@ -118,6 +114,7 @@ impl<P: Protocol> Session<P> {
                 Action::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
                 Action::Call(call) => self.call(call, context),
                 Action::Register(registration) => self.register(*registration),
+                Action::NameLibrary(name) => self.name_library(&name),
                 Action::Attach(owner, key) => {
                     self.cause = None;
                     self.permit.identify();
@@ -255,55 +252,10 @@ impl<P: Protocol> Session<P> {
             _ => GuildsUse::Watched,
         };
         self.ticket.clone_from(&registration.ticket);
+        self.guild_count = count_of(&registration.guilds);
         if let Some(handle) = &self.handle {
             handle.identify(registration, self.outbox.clone());
         }
-    }
-
-    fn report(&mut self, report: Report, number: u64, patience: Duration, context: &mut Context<Self>) {
-        let (Some(key), Some(id)) = (&self.key, self.id) else {
-            return;
-        };
-        let watched = match &report.guilds {
-            ReportedGuilds::Ids(guilds) if self.guilds == GuildsUse::Watched => Some(guilds.clone()),
-            _ => (self.guilds == GuildsUse::WatchedUntilReported).then(Vec::new),
-        };
-        if self.guilds == GuildsUse::WatchedUntilReported {
-            self.guilds = GuildsUse::Reported;
-        }
-        let backplane = &self.worker.app.backplane;
-        let applied = backplane.report(key.application(), id, self.namespace(key), report);
-        if number == 0 && watched.is_none() {
-            return;
-        }
-        self.reports += 1;
-        let count = self.reports;
-        let awaiting = async move {
-            let mut applied = applied;
-            let result = tokio::time::timeout(patience, &mut applied).await;
-            // What is not applied in time is awaited on.
-            result.map_err(|_| applied)
-        };
-        context.spawn(
-            awaiting
-                .into_actor(self)
-                .map(move |result, session, context| match result {
-                    Ok(result) => {
-                        let result = session.take_effect(count, watched, result);
-                        let position = result.ok();
-                        session.once_reached(position, context, move |session, context| {
-                            session.reported(number, result, context);
-                        });
-                    }
-                    Err(applied) => {
-                        session.reported(number, Err(Unavailable), context);
-                        context.spawn(applied.into_actor(session).map(move |result, session, _| {
-                            // The client has its answer.
-                            let _ = session.take_effect(count, watched, result);
-                        }));
-                    }
-                }),
-        );
     }
 
     /// The name under which the session's idempotency keys and changes of guilds are counted.
@@ -311,40 +263,14 @@ impl<P: Protocol> Session<P> {
         self.ticket.as_ref().map_or(key.shared_id(), |ticket| &ticket.namespace)
     }
 
-    /// Makes the guilds of report number `count` of this session the watched ones, once the report is applied. Returns
-    /// the position after which they are.
-    fn take_effect(
-        &mut self,
-        count: u32,
-        watched: Option<Vec<GuildId>>,
-        result: Result<Position, Unavailable>,
-    ) -> Result<Position, Unavailable> {
-        let at = result?;
-        match (watched, &self.handle) {
-            // A report that was replaced before it was applied never takes effect.
-            (Some(guilds), Some(handle)) if self.reports_applied < count => {
-                self.reports_applied = count;
-                handle.watch(guilds, at).ok_or(Unavailable)
-            }
-            _ => Ok(at),
-        }
-    }
-
-    fn reported(&mut self, number: u64, result: Result<Position, Unavailable>, context: &mut Context<Self>) {
-        if number > 0 && !self.has_ended {
-            let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
-            let actions = self.protocol.reported(number, result, &cx);
-            self.apply(actions, context);
-        }
-    }
-
     fn publish(
-        &self,
+        &mut self,
         publication: Publication,
         idempotency_key: Option<IdempotencyKey>,
         number: u64,
         context: &mut Context<Self>,
     ) {
+        self.published = self.published.wrapping_add(1);
         let Some(key) = &self.key else { return };
         let name = Arc::clone(&publication.name);
         let publication = Publication {
@@ -378,7 +304,8 @@ impl<P: Protocol> Session<P> {
         }));
     }
 
-    fn request(&self, event: Publication, timeout: Duration, number: u64, context: &mut Context<Self>) {
+    fn request(&mut self, event: Publication, timeout: Duration, number: u64, context: &mut Context<Self>) {
+        self.published = self.published.wrapping_add(1);
         let Some(key) = &self.key else { return };
         let name = Arc::clone(&event.name);
         let event = Publication {
@@ -459,31 +386,16 @@ impl<P: Protocol> Session<P> {
         }
     }
 
-    /// Logs why the session ended. The client of a connection without a session has shown no key, so such lines are at
-    /// DEBUG.
-    fn log_end(&self, ending: Ending) {
-        self.worker.app.metrics.session_ending(ending.reason);
-        let level = ending.level(self.id.is_some());
-        if !log::log_enabled!(target: TARGET, level) {
-            return;
+    fn obey(&mut self, command: SessionCommand, context: &mut Context<Self>) {
+        match command {
+            SessionCommand::Leave(end_reason) => self.end(SessionEnd::ByNode(end_reason), context),
+            SessionCommand::Inject(fault) if !self.has_ended => {
+                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
+                let actions = self.protocol.inject(fault, &cx);
+                self.apply(actions, context);
+            }
+            SessionCommand::Inject(_) => {}
         }
-        let open = self.began.elapsed();
-        let heard = Duration::from_millis(self.heard_ms.into());
-        log::log!(
-            target: TARGET,
-            level,
-            reason = ending.reason,
-            code = ending.code,
-            session:% = self.id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
-            key = self.key.as_ref().map(|key| key.id()),
-            address:% = self.address,
-            protocol = P::NAME,
-            seconds = rounded(open),
-            silent_seconds = rounded(open.saturating_sub(heard)),
-            received = self.received,
-            sent = self.outbox.frames();
-            "session ended"
-        );
     }
 
     fn end(&mut self, ending: SessionEnd, context: &mut Context<Self>) {
@@ -497,11 +409,6 @@ impl<P: Protocol> Session<P> {
             self.apply(actions, context);
         }
     }
-}
-
-/// Returns a duration in seconds, with milliseconds.
-fn rounded(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl<P: Protocol> Actor for Session<P> {
@@ -535,6 +442,7 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
                 let heard = now.saturating_duration_since(self.began).as_millis();
                 self.heard_ms = u32::try_from(heard).unwrap_or(u32::MAX);
                 self.received = self.received.wrapping_add(1);
+                self.received_bytes += message.size() as u64;
                 let cx = Cx::new(now, self.handle.as_ref(), &self.outbox);
                 let actions = self.protocol.receive(message, &cx);
                 self.apply(actions, context);
@@ -562,18 +470,14 @@ impl<P: Protocol> StreamHandler<Inbound> for Session<P> {
     }
 }
 
-impl<P: Protocol> Handler<SessionCommand> for Session<P> {
+impl<P: Protocol> Handler<SessionMessage> for Session<P> {
     type Result = ();
 
-    fn handle(&mut self, command: SessionCommand, context: &mut Self::Context) {
-        match command {
-            SessionCommand::Leave(end_reason) => self.end(SessionEnd::ByNode(end_reason), context),
-            SessionCommand::Inject(fault) if !self.has_ended => {
-                let cx = Cx::new(Instant::now(), self.handle.as_ref(), &self.outbox);
-                let actions = self.protocol.inject(fault, &cx);
-                self.apply(actions, context);
-            }
-            SessionCommand::Inject(_) => {}
+    fn handle(&mut self, message: SessionMessage, context: &mut Self::Context) {
+        match message {
+            SessionMessage::Command(command) => self.obey(command, context),
+            // Whoever asked may have stopped waiting.
+            SessionMessage::Describe(answer) => drop(answer.send(self.details())),
         }
     }
 }
