@@ -189,7 +189,12 @@ async fn sessions_are_listed_and_kicked_over_tls() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(rows[0], ["SESSION", "TYPE", "KEY", "NODE"]);
+    assert_eq!(
+        rows[0],
+        [
+            "SESSION", "TYPE", "KEY", "NODE", "ADDRESS", "OPEN", "IN", "OUT", "CLIENT"
+        ]
+    );
     assert_eq!(rows[1][..3], [id.as_str(), "bot", "bot"]);
     for (filter, count) in [
         (["--type", "bot"], 1),

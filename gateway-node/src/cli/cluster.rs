@@ -6,23 +6,19 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::{
-    connect::KeyArgs,
-    query::{Query, QueryError},
+    query::{EXIT_CODES, Query, QueryArgs, QueryError},
     table::Table,
-    target::TargetOptions,
 };
 use crate::config::Permission;
 
 /// The options of `cluster`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = super::query::AFTER_HELP)]
+#[command(after_help = format!("Examples:\n  gateway-node cluster --config /etc/utilbot/gateway.toml\n  \
+                              gateway-node cluster --url https://gateway.example.com --json\n\n{EXIT_CODES}"))]
 pub struct ClusterArgs {
-    /// A node of the cluster.
+    /// A node of the cluster, and the key.
     #[command(flatten)]
-    pub target: TargetOptions,
-    /// Where the key comes from.
-    #[command(flatten)]
-    pub key: KeyArgs,
+    pub query: QueryArgs,
     /// Print the node's answer as JSON
     #[arg(long)]
     pub json: bool,
@@ -56,7 +52,7 @@ pub(super) fn run(
     environment: impl IntoIterator<Item = (String, String)>,
     out: &mut dyn Write,
 ) -> Result<(), QueryError> {
-    let query = Query::new(&args.target, &args.key, Permission::Read, environment)?;
+    let query = Query::new(&args.query, Permission::Read, environment)?;
     let body = query.get("/api/v1/cluster")?;
     if args.json {
         return Ok(writeln!(out, "{}", body.trim())?);

@@ -20,6 +20,8 @@ use crate::{config::Sources, logging::escape};
 #[command(
     after_help = "Without --url it asks the node of the configuration, which it reads like `serve`: from --config or \
                   /etc/utilbot/gateway.toml, and from the environment.\n\n\
+                  Examples:\n  gateway-node healthcheck\n  \
+                  gateway-node healthcheck --url https://gateway.example.com/readyz\n\n\
                   Exit codes: 0 the response is 200, 1 anything else."
 )]
 pub struct HealthcheckArgs {

@@ -10,7 +10,7 @@ use super::target::Target;
 
 /// Maximum bytes read of a response body.
 #[cfg(feature = "client")]
-const BODY_BYTES: u64 = 1 << 20;
+const BODY_BYTES: u64 = 8 << 20;
 
 /// Why a URL cannot be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -12,8 +12,12 @@ pub mod serve;
 
 mod check_config;
 #[cfg(feature = "client")]
+mod check_key;
+#[cfg(feature = "client")]
 mod cluster;
 mod error;
+#[cfg(feature = "client")]
+mod generated;
 mod http_client;
 mod keys;
 mod options;
@@ -21,11 +25,19 @@ mod print_config;
 #[cfg(feature = "client")]
 mod query;
 #[cfg(feature = "client")]
+mod scrape;
+#[cfg(feature = "client")]
 mod sessions;
 #[cfg(feature = "client")]
 mod table;
+#[cfg(feature = "client")]
+mod tail;
 mod target;
+#[cfg(feature = "client")]
+mod top;
 mod trust;
+#[cfg(feature = "client")]
+mod units;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -36,19 +48,36 @@ use std::{
 use clap::{Parser, Subcommand};
 
 #[cfg(feature = "client")]
+pub use check_key::CheckKeyArgs;
+#[cfg(feature = "client")]
 pub use cluster::ClusterArgs;
 pub use error::CliError;
+#[cfg(feature = "client")]
+pub use generated::{CompletionsArgs, ManArgs};
 pub use keys::{KeysCommand, NewKey};
 pub use options::{DEFAULT_FILE, FileOption, NodeOptions};
 #[cfg(feature = "client")]
-pub use sessions::{KickArgs, SessionsArgs};
+pub use query::QueryArgs;
+#[cfg(feature = "client")]
+pub use sessions::{FilterArgs, KickArgs, SessionArgs, SessionsArgs};
+#[cfg(feature = "client")]
+pub use tail::TailArgs;
 pub use target::TargetOptions;
+#[cfg(feature = "client")]
+pub use top::{SortBy, TopArgs};
 
 use crate::{config::Sources, logging, node::Preflight};
 
 /// A clustered WebSocket gateway between bots, their website and their services.
 #[derive(Debug, Parser)]
-#[command(name = "gateway-node", version, propagate_version = true)]
+#[command(
+    name = "gateway-node",
+    version,
+    propagate_version = true,
+    after_help = "Examples:\n  gateway-node                                              a node to try, with a key for development\n  \
+                  gateway-node --config /etc/utilbot/gateway.toml           a node\n  \
+                  gateway-node help COMMAND                                 what a command does"
+)]
 pub struct Cli {
     /// The command. Without one, `serve`.
     #[command(subcommand)]
@@ -62,10 +91,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
     /// Run the node (the default)
+    #[command(
+        after_help = "Examples:\n  gateway-node serve --config /etc/utilbot/gateway.toml\n  \
+                            gateway-node serve --development --allow-host gateway"
+    )]
     Serve(NodeOptions),
     /// Check whether a node would start with this configuration; print one line for each problem
+    #[command(after_help = "Example:\n  gateway-node check-config --config /etc/utilbot/gateway.toml")]
     CheckConfig(NodeOptions),
     /// Print the effective configuration as TOML, with the meaning of each setting and without secrets
+    #[command(after_help = "Example:\n  UTILBOT__LIMITS__CONNECTIONS=1000 gateway-node print-config")]
     PrintConfig(NodeOptions),
     /// Create, list and revoke keys
     Keys {
@@ -84,13 +119,31 @@ pub enum CliCommand {
     Publish(publish::PublishArgs),
     /// List the nodes of a cluster, with the key of an application
     #[cfg(feature = "client")]
-    Cluster(cluster::ClusterArgs),
-    /// List the sessions of a node
+    Cluster(ClusterArgs),
+    /// List the sessions of a cluster
     #[cfg(feature = "client")]
-    Sessions(sessions::SessionsArgs),
-    /// End a session
+    Sessions(SessionsArgs),
+    /// Show what a session is doing
     #[cfg(feature = "client")]
-    Kick(sessions::KickArgs),
+    Session(SessionArgs),
+    /// End a session, wherever it is
+    #[cfg(feature = "client")]
+    Kick(KickArgs),
+    /// Show live rates and latencies, and the busiest sessions
+    #[cfg(feature = "client")]
+    Top(TopArgs),
+    /// Print events as they pass
+    #[cfg(feature = "client")]
+    Tail(TailArgs),
+    /// Say what a key permits
+    #[cfg(feature = "client")]
+    CheckKey(CheckKeyArgs),
+    /// Print the completion script of a shell
+    #[cfg(feature = "client")]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write that of each command
+    #[cfg(feature = "client")]
+    Man(ManArgs),
     /// Check whether a node is healthy
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -148,11 +201,23 @@ fn execute(
         #[cfg(feature = "client")]
         CliCommand::Connect(args) => return Ok(connect::run(&args, environment)),
         #[cfg(feature = "client")]
-        CliCommand::Publish(args) => return Ok(publish::run(&args, environment)),
+        CliCommand::Publish(args) => return Ok(queried(publish::run(&args, environment, out))),
         #[cfg(feature = "client")]
         CliCommand::Cluster(args) => return Ok(queried(cluster::run(&args, environment, out))),
         #[cfg(feature = "client")]
         CliCommand::Sessions(args) => return Ok(queried(sessions::list(&args, environment, out))),
+        #[cfg(feature = "client")]
+        CliCommand::Session(args) => return Ok(queried(sessions::show(&args, environment, out))),
+        #[cfg(feature = "client")]
+        CliCommand::Top(args) => return Ok(queried(top::run(&args, environment, out))),
+        #[cfg(feature = "client")]
+        CliCommand::Tail(args) => return Ok(queried(tail::run(&args, environment, out))),
+        #[cfg(feature = "client")]
+        CliCommand::CheckKey(args) => return Ok(queried(check_key::run(&args, environment, out))),
+        #[cfg(feature = "client")]
+        CliCommand::Completions(args) => generated::completions(&args, out),
+        #[cfg(feature = "client")]
+        CliCommand::Man(args) => generated::man(&args, out)?,
         #[cfg(feature = "client")]
         CliCommand::Kick(args) => return Ok(queried(sessions::kick(&args, environment, out))),
         CliCommand::Healthcheck(args) => return Ok(healthcheck::run(&args, environment)),

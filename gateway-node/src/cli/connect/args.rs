@@ -17,7 +17,12 @@ Type NAME {\"a\":1} to send an event, a whole JSON object to send it as it is, \
 On a terminal the output is human-readable; anywhere else, and with --json, every line is one JSON object.
 
 Exit codes: 0 closed normally, 1 connection refused or lost, 2 error from the gateway, 3 --timeout-ms ran out, \
-64 invalid options.";
+64 invalid options.
+
+Examples:
+  gateway-node connect --type bot --key-file bot.key
+  \
+echo 'announce {\"text\":\"hello\"}' | gateway-node connect --url wss://gateway.example.com --type service --exit-on-eof";
 
 /// The options of `connect`. Exit codes: 0 closed normally, 1 the connection was refused or lost, 2 the gateway closed it
 /// with an error, 3 `--timeout-ms` ran out, 64 invalid options.

@@ -22,10 +22,13 @@ use crate::config::Sources;
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Create a key: print it once, with the block for the configuration file, which contains only its hash
+    #[command(after_help = "Example:\n  gateway-node keys new --id web --type website --permission publish")]
     New(NewKey),
     /// List the keys in the configuration file and, if Redis is configured, in Redis
+    #[command(after_help = "Example:\n  gateway-node keys list --config /etc/utilbot/gateway.toml")]
     List,
     /// Remove a key from Redis, or show which lines of the configuration file to delete
+    #[command(after_help = "Example:\n  gateway-node keys revoke web --config /etc/utilbot/gateway.toml")]
     Revoke {
         /// The key's id
         id: String,
