@@ -23,6 +23,9 @@ const FROM_EACH_ADDRESS: usize = 445;
 /// The sessions that read nothing: more than the alert tolerates.
 const SLOW_READERS: usize = 14;
 
+/// How long the node whose Redis fails holds an event before it refuses it.
+const HOLD_MS: u64 = 100;
+
 /// Jobs with a single attempt.
 const BRIEF: &str = r#"
 [[events]]
@@ -136,7 +139,12 @@ async fn redis_fails(prometheus: &Prometheus, node: &NodeProcess, server: &mut R
     let mut website = V1Client::session(node, "website", &key("website")).await;
     let kept = server.log_bytes();
     for _ in 0..5 {
-        publish(node, &key("service"), &json!({ "t": "announce", "d": {} })).await;
+        eventually("an accepted event", async || {
+            // On a busy machine, even a healthy Redis may take longer than events are held.
+            let answer = post(node, &key("service"), r#"{"t":"announce","d":{}}"#).await;
+            (answer.status == 202).then_some(())
+        })
+        .await;
         website.event("announce").await;
     }
     server.kill().await;
@@ -259,8 +267,8 @@ async fn a_client_comes_back_too_late(prometheus: &Prometheus, node: &NodeProces
 /// Waits until the rules have been evaluated on a scrape of every node.
 async fn watched(prometheus: &Prometheus, nodes: usize) {
     eventually("an evaluation with every node", async || {
-        let up = prometheus.query("test:nodes_up").await;
-        (up.first()?.1 == nodes as f64).then_some(())
+        let up = prometheus.query(&format!("test:nodes_up == {nodes}")).await;
+        (!up.is_empty()).then_some(())
     })
     .await;
 }
@@ -273,7 +281,7 @@ async fn load_every_alert_fires_by_its_condition_and_is_silent_without_it() {
     let small = full_setup().set("server.workers", 1);
     let nodes = tokio::join!(
         start(full_setup()),
-        start(full_setup().redis(&failing.url()).set("cluster.hold_ms", 1)),
+        start(full_setup().redis(&failing.url()).set("cluster.hold_ms", HOLD_MS)),
         start(full_setup().redis(&shared.url())),
         start_behind(&narrow),
         start_behind(&slow),
