@@ -14,7 +14,8 @@
 #   UTILBOT_TEST_REDIS_CLI          redis-cli of the same version
 #   UTILBOT_TEST_HAPROXY            haproxy, 2.4 or later, which tests start on ports of their own
 #   UTILBOT_TEST_NGINX              nginx, likewise
-#   UTILBOT_TEST_PROMTOOL           promtool of Prometheus
+#   UTILBOT_TEST_PROMETHEUS         prometheus, which tests start on ports of their own
+#   UTILBOT_TEST_PROMTOOL           promtool of the same version
 #
 # If a tool is missing and cannot be installed, the run fails and prints the command that installs it. No test is
 # skipped.
@@ -93,6 +94,10 @@ has_redis() {
     command -v redis-server >/dev/null && command -v redis-cli >/dev/null
 }
 
+has_prometheus() {
+    command -v prometheus >/dev/null && command -v promtool >/dev/null
+}
+
 # Debian installs haproxy and nginx in a folder that is on root's PATH only.
 server_on_path() {
     PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1"
@@ -109,7 +114,7 @@ system_tools() {
     has_redis || missing+=(redis-server)
     server_on_path haproxy >/dev/null || missing+=(haproxy)
     server_on_path nginx >/dev/null || missing+=(nginx)
-    command -v promtool >/dev/null || missing+=(prometheus)
+    has_prometheus || missing+=(prometheus)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
@@ -125,8 +130,10 @@ system_tools() {
     export UTILBOT_TEST_REDIS UTILBOT_TEST_REDIS_CLI
     UTILBOT_TEST_HAPROXY=$(server_on_path haproxy) || fail "no haproxy; run: sudo apt-get install haproxy"
     UTILBOT_TEST_NGINX=$(server_on_path nginx) || fail "no nginx; run: sudo apt-get install nginx"
-    UTILBOT_TEST_PROMTOOL=$(command -v promtool) || fail "no promtool; run: sudo apt-get install prometheus"
-    export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX UTILBOT_TEST_PROMTOOL
+    has_prometheus || fail "no prometheus or no promtool on the PATH; run: sudo apt-get install prometheus"
+    UTILBOT_TEST_PROMETHEUS=$(command -v prometheus)
+    UTILBOT_TEST_PROMTOOL=$(command -v promtool)
+    export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX UTILBOT_TEST_PROMETHEUS UTILBOT_TEST_PROMTOOL
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

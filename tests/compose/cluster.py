@@ -284,7 +284,7 @@ async def prometheus_scrapes_the_cluster(cluster: Cluster) -> str:
     total = (await query("sum(utilbot_sessions)"))[0]
     check(f"=> {len(cluster.clients)} @" in total, f"{len(cluster.clients)} clients, but the total is {total}")
     dashboard = json.loads((ROOT / "deploy/grafana/gateway.json").read_text())
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     for expression in queries:
         await query(expression.replace("$__rate_interval", "1m").replace("$instance", ".*"))
     return f"Prometheus scrapes every node and the balancer, and answers the {len(queries)} queries of the dashboard"

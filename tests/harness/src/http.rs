@@ -93,7 +93,7 @@ pub async fn ask(
         .ok();
     let text = String::from_utf8(bytes).expect("the answer is text");
     let (head, body) = text.split_once("\r\n\r\n").ok_or(RequestError::Broken)?;
-    let answer = ApiResponse {
+    let mut answer = ApiResponse {
         status: head
             .split(' ')
             .nth(1)
@@ -102,6 +102,9 @@ pub async fn ask(
         head: head.to_owned(),
         body: body.to_owned(),
     };
+    if answer.header("transfer-encoding") == Some("chunked") {
+        answer.body = join_chunks(&answer.body).ok_or(RequestError::Broken)?;
+    }
     let length = answer
         .header("content-length")
         .and_then(|length| length.parse::<usize>().ok());
@@ -111,6 +114,20 @@ pub async fn ask(
         Ok(answer)
     } else {
         Err(RequestError::Broken)
+    }
+}
+
+/// Returns the body without its chunk headers, or `None` if the last chunk is missing.
+fn join_chunks(mut body: &str) -> Option<String> {
+    let mut joined = String::new();
+    loop {
+        let (length, rest) = body.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return Some(joined);
+        }
+        joined.push_str(rest.get(..length)?);
+        body = rest.get(length..)?.strip_prefix("\r\n")?;
     }
 }
 

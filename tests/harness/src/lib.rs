@@ -22,6 +22,7 @@ mod http;
 mod nginx;
 mod node;
 mod port;
+mod prometheus;
 mod proxy;
 mod raw;
 mod redis;
@@ -37,6 +38,7 @@ pub use self::{
     http::{ApiResponse, RequestError, ask, get, metric, post, publish, ready, request},
     nginx::Nginx,
     node::NodeProcess,
+    prometheus::{Alert, Prometheus},
     proxy::Proxy,
     raw::{Raw, RawFrame, frame, header, read_frames},
     redis::RedisProcess,

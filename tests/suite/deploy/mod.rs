@@ -2,6 +2,7 @@
 //!
 //! `tests/compose/run.sh` runs them on a container engine.
 
+mod alerts;
 mod compose;
 mod haproxy;
 mod haproxy_limits;

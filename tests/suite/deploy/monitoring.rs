@@ -56,13 +56,66 @@ fn grafana_reads_from_prometheus() {
     );
 }
 
+fn dashboard() -> Value {
+    serde_json::from_str(&read("deploy/grafana/gateway.json")).unwrap()
+}
+
+/// Returns the panels of the dashboard that are no headings.
+fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    let panels = dashboard["panels"].as_array().unwrap();
+    panels.iter().filter(|panel| panel["type"] != "row")
+}
+
+#[test]
+fn the_dashboard_can_be_limited_to_a_data_source_and_to_nodes() {
+    let dashboard = dashboard();
+    let variable = |name: &str| {
+        let variables = dashboard["templating"]["list"].as_array().unwrap();
+        let found = variables.iter().find(|variable| variable["name"] == name);
+        found.unwrap_or_else(|| panic!("no variable {name}"))
+    };
+    let source = variable("datasource");
+    assert_eq!(
+        (&source["type"], &source["query"]),
+        (&json!("datasource"), &json!("prometheus"))
+    );
+    let provisioned = document("deploy/grafana/datasources.yml")["datasources"][0].clone();
+    assert_eq!(source["current"]["value"], provisioned["uid"]);
+    let node = variable("instance");
+    assert_eq!((&node["includeAll"], &node["multi"]), (&json!(true), &json!(true)));
+    let used = json!({ "type": "prometheus", "uid": "${datasource}" });
+    assert_eq!(node["datasource"], used);
+    for panel in panels(&dashboard) {
+        assert_eq!(panel["datasource"], used, "{}", panel["title"]);
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            let of_nodes = query.matches("utilbot_").count() + query.matches("process_").count();
+            assert_eq!(query.matches("instance=~\"$instance\"").count(), of_nodes, "{query}");
+        }
+    }
+}
+
+#[test]
+fn the_panels_of_the_dashboard_fill_its_columns_without_overlapping() {
+    let dashboard = dashboard();
+    let mut cells = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(x + w <= 24, "{}", panel["title"]);
+        for cell in (x..x + w).flat_map(|column| (y..y + h).map(move |row| (column, row))) {
+            assert!(cells.insert(cell), "{} overlaps another panel", panel["title"]);
+        }
+    }
+    let ids: BTreeSet<_> = panels(&dashboard).map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels(&dashboard).count());
+    let titles: BTreeSet<_> = panels(&dashboard).map(|panel| panel["title"].as_str()).collect();
+    assert_eq!(titles.len(), panels(&dashboard).count());
+}
+
 #[test]
 fn the_dashboard_shows_exactly_the_metrics_of_a_node() {
-    let dashboard: Value = serde_json::from_str(&read("deploy/grafana/gateway.json")).unwrap();
-    let source = document("deploy/grafana/datasources.yml")["datasources"][0]["uid"].clone();
     let mut shown = BTreeSet::new();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        assert_eq!(panel["datasource"]["uid"], source, "{}", panel["title"]);
+    for panel in panels(&dashboard()) {
         for target in panel["targets"].as_array().unwrap() {
             let query = target["expr"].as_str().unwrap();
             let names = query.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
