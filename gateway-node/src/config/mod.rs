@@ -16,6 +16,7 @@ mod findings;
 mod key;
 mod layer;
 mod likeness;
+mod list_text;
 mod load;
 mod misnamed;
 mod print;
@@ -26,6 +27,8 @@ mod settings;
 mod snowflake;
 mod sources;
 mod timestamp;
+mod toml_text;
+mod variable;
 mod words;
 
 pub use application::{ApplicationSettings, DEFAULT_APPLICATION, PrivilegedIntent};

@@ -167,6 +167,17 @@ impl Settings {
         &self.sources
     }
 
+    /// Returns the origin of the value of `key`, if a source set it.
+    pub(super) fn origin(&self, key: &str) -> Option<&str> {
+        self.origins.is_set(key).then(|| self.origins.of(key))
+    }
+
+    /// Returns what was read from a file that an environment variable names: each setting or list of tables, and where
+    /// it comes from.
+    pub fn read_from_files(&self) -> Vec<(&str, &str)> {
+        self.origins.from_files()
+    }
+
     /// Returns a problem with the value of `key` that shows only when the value is used. The error includes the value
     /// and its origin; `expected` ends its line.
     pub fn problem(&self, key: &str, expected: impl Into<String>) -> ConfigError {
@@ -207,13 +218,12 @@ impl Settings {
             (&mut tls.key, "server.tls.key"),
         ];
         for (path, key) in paths {
-            // Paths from the environment are relative to the node's working directory.
-            let from_file = !self.origins.of(key).starts_with("environment ");
-            absolute(path, if from_file { folder } else { Path::new("") });
+            absolute(path, self.origins.folder(key, folder));
         }
-        for event in &mut self.events {
-            absolute(&mut event.schema, folder);
-            absolute(&mut event.reply_schema, folder);
+        for (index, event) in self.events.iter_mut().enumerate() {
+            for (path, name) in [(&mut event.schema, "schema"), (&mut event.reply_schema, "reply_schema")] {
+                absolute(path, self.origins.folder(&format!("events[{index}].{name}"), folder));
+            }
         }
         let used = self.keys.is_empty() || self.keys.iter().any(|key| key.application == DEFAULT_APPLICATION);
         if used

@@ -167,6 +167,8 @@ fn variables_with_the_name_of_a_setting_but_one_underscore_are_warned_of() {
         );
         assert_eq!(warnings(name), [expected]);
     }
+    assert!(warnings("UTILBOT_REDIS_URL_FILE")[0].contains("expected UTILBOT__REDIS__URL__FILE, with two underscores"));
+    assert!(warnings("UTILBOT_KEYS_FILE")[0].contains("expected UTILBOT__KEYS__FILE, with two underscores"));
     for name in ["UTILBOT_KEY", "UTILBOT_TEST_GATEWAY", "PATH"] {
         assert_eq!(warnings(name), [""; 0], "{name}");
     }
