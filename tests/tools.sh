@@ -15,6 +15,7 @@
 #   UTILBOT_TEST_HAPROXY            haproxy, 2.4 or later, which tests start on ports of their own
 #   UTILBOT_TEST_NGINX              nginx, likewise
 #   UTILBOT_TEST_PROMTOOL           promtool of Prometheus
+#   UTILBOT_TEST_SYSTEMD_ANALYZE    systemd-analyze, which checks units
 #
 # If a tool is missing and cannot be installed, the run fails and prints the command that installs it. No test is
 # skipped.
@@ -110,6 +111,7 @@ system_tools() {
     server_on_path haproxy >/dev/null || missing+=(haproxy)
     server_on_path nginx >/dev/null || missing+=(nginx)
     command -v promtool >/dev/null || missing+=(prometheus)
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
@@ -126,7 +128,8 @@ system_tools() {
     UTILBOT_TEST_HAPROXY=$(server_on_path haproxy) || fail "no haproxy; run: sudo apt-get install haproxy"
     UTILBOT_TEST_NGINX=$(server_on_path nginx) || fail "no nginx; run: sudo apt-get install nginx"
     UTILBOT_TEST_PROMTOOL=$(command -v promtool) || fail "no promtool; run: sudo apt-get install prometheus"
-    export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX UTILBOT_TEST_PROMTOOL
+    UTILBOT_TEST_SYSTEMD_ANALYZE=$(command -v systemd-analyze) || fail "no systemd-analyze; run: sudo apt-get install systemd"
+    export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX UTILBOT_TEST_PROMTOOL UTILBOT_TEST_SYSTEMD_ANALYZE
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

@@ -74,6 +74,7 @@ mod reports;
 mod request_heads;
 mod requests;
 mod scopes;
+mod service_manager;
 mod slow_readers;
 mod streams;
 mod tickets;

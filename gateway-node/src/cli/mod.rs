@@ -44,7 +44,11 @@ pub use options::{DEFAULT_FILE, FileOption, NodeOptions};
 pub use sessions::{KickArgs, SessionsArgs};
 pub use target::TargetOptions;
 
-use crate::{config::Sources, logging, node::Preflight};
+use crate::{
+    config::Sources,
+    logging,
+    node::{Preflight, ServiceManager},
+};
 
 /// A clustered WebSocket gateway between bots, their website and their services.
 #[derive(Debug, Parser)]
@@ -137,8 +141,13 @@ fn execute(
     let before = cli.options;
     match cli.command.unwrap_or_else(|| CliCommand::Serve(NodeOptions::default())) {
         CliCommand::Serve(options) => {
+            let environment: Vec<_> = environment.into_iter().collect();
+            let manager = ServiceManager::of(&environment, std::process::id());
             let sources = options.or(before).sources(environment);
-            return Ok(serve::run(Preflight::of(&sources, crate::clock::wall_clock())?));
+            return Ok(serve::run(
+                Preflight::of(&sources, crate::clock::wall_clock())?,
+                manager,
+            ));
         }
         CliCommand::CheckConfig(options) => {
             check_config::run(&options.or(before).sources(environment), out, &mut io::stderr())?;

@@ -7,12 +7,15 @@ mod keys;
 mod listeners;
 mod preflight;
 mod reload;
+mod service_manager;
+mod supervision;
 mod worker;
 
 use std::{
     cell::RefCell,
     io,
     net::TcpListener,
+    rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,13 +29,14 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::{banner::Banner, error::NodeError, preflight::Preflight};
+pub use self::{banner::Banner, error::NodeError, preflight::Preflight, service_manager::ServiceManager};
 pub(crate) use self::{banner::address_here, preflight::redis_tls};
 use self::{
     descriptors::Descriptors,
     keys::NodeKeys,
     listeners::Listeners,
     reload::{Names, Reload, log_warnings},
+    supervision::Supervision,
     worker::WorkerConfig,
 };
 use crate::{
@@ -66,8 +70,6 @@ use crate::{
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
 /// How long an HTTP connection is still read after a request was answered before its body arrived.
 const LINGER: Duration = Duration::from_secs(1);
-/// How often a starting node looks whether it is ready.
-const READINESS: Duration = Duration::from_millis(50);
 /// How long a stopping node waits for its last changes to reach the other nodes.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -192,11 +194,11 @@ impl Node {
         })
     }
 
-    /// Runs until a signal stops the node and it has drained.
+    /// Runs until a signal stops the node and it has drained. `manager` is told how it is.
     ///
     /// # Errors
     /// If the server fails.
-    pub async fn run(self) -> Result<(), NodeError> {
+    pub async fn run(self, manager: ServiceManager) -> Result<(), NodeError> {
         let Self {
             server,
             handle,
@@ -214,7 +216,9 @@ impl Node {
             ..
         } = app.clone();
         log::info!(address:% = banner.address, node = &*banner.node, version = env!("CARGO_PKG_VERSION"); "listening");
-        actix_rt::spawn(log_readiness(app));
+        let supervision = Supervision::new(manager, app);
+        actix_rt::spawn(Rc::clone(&supervision).follow_status());
+        actix_rt::spawn(Rc::clone(&supervision).watch());
         let server = actix_rt::spawn(server);
         actix_rt::spawn(driving);
         let drain = drain.start();
@@ -225,7 +229,9 @@ impl Node {
                 _ = signals.terminate.recv() => "SIGTERM",
                 _ = signals.interrupt.recv() => "SIGINT",
                 _ = signals.hangup.recv() => {
-                    reload.run();
+                    supervision.reloading().await;
+                    let is_applied = reload.run();
+                    supervision.reloaded(is_applied).await;
                     continue;
                 }
                 _ = summary.tick() => {
@@ -237,6 +243,7 @@ impl Node {
                 log::error!(cause:% = error; "the drain does not respond, stopping at once");
                 break;
             }
+            supervision.stopping().await;
         }
         client_errors.finish();
         settle(&*backplane).await;
@@ -400,16 +407,6 @@ async fn settle(backplane: &dyn Backplane) {
     if tokio::time::timeout(SETTLING, settling).await.is_err() {
         log::warn!("stopping before all changes have reached the other nodes");
     }
-}
-
-/// Logs when the node is ready for clients for the first time.
-async fn log_readiness(app: AppState) {
-    let began = Instant::now();
-    while app.unready(&app.backplane.status()).is_some() {
-        tokio::time::sleep(READINESS).await;
-    }
-    let waited = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    log::info!(waited_ms = waited; "ready for clients");
 }
 
 /// Takes the node out of the list of nodes. If that fails, the others list it as dead once its lease has ended.

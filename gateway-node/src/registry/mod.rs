@@ -29,7 +29,7 @@ use shared::{compression::Level, job::JobId, session_id::SessionId, v1::Receipt}
 
 use self::{
     actor::ShardActor,
-    command::{CommandAll, CommandOne, ShardCommand},
+    command::{CommandAll, CommandOne, Ping, ShardCommand},
     listing::ListSessions,
 };
 pub use self::{
@@ -148,6 +148,18 @@ impl Registry {
                 .unwrap_or(0);
         }
         count
+    }
+
+    /// Asks every worker for an answer. Returns whether all of them run; waits for those that are busy.
+    pub async fn answers(&self) -> bool {
+        let answers = self
+            .shards()
+            .into_iter()
+            .map(|shard| async move { shard.send(Ping).await.is_ok() });
+        futures_util::future::join_all(answers)
+            .await
+            .into_iter()
+            .all(|is_alive| is_alive)
     }
 
     /// Allows fault injection commands of other nodes.

@@ -127,6 +127,11 @@ impl NodeProcess {
         &self.file.as_ref().expect("the node has a file").path
     }
 
+    /// The id of the process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid, signal).expect("the node is running");
