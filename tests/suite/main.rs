@@ -79,6 +79,7 @@ mod slow_readers;
 mod streams;
 mod tickets;
 mod tls;
+mod unix_socket;
 mod website;
 mod wording;
 

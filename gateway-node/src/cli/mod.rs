@@ -26,6 +26,7 @@ mod sessions;
 mod table;
 mod target;
 mod trust;
+mod unix_connector;
 
 use std::{
     ffi::{OsStr, OsString},

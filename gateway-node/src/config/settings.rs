@@ -1,11 +1,13 @@
 //! All settings of a node.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use shared::routing::{EventDefinition, EventTable};
 
@@ -20,6 +22,9 @@ use super::{
     setting::Section,
     sources::Sources,
 };
+
+/// The address that the peers of a Unix socket have (`transport::UNIX_PEER`).
+const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Declares every section once: its field in [`Settings`], its type, and its part of the reference.
 macro_rules! settings {
@@ -118,11 +123,11 @@ impl Settings {
     }
 
     /// Returns whether `/metrics` on the public port needs no key: as configured, or by default if the listener is on
-    /// loopback.
+    /// loopback. Behind a Unix socket is a proxy, which may have clients elsewhere.
     pub fn metrics_public(&self) -> bool {
         self.metrics
             .public
-            .unwrap_or_else(|| self.server.bind.ip().to_canonical().is_loopback())
+            .unwrap_or_else(|| self.server.bind.is_local() && self.server.bind.unix().is_none())
     }
 
     /// Returns the definition of an event, with its schema file read.
@@ -205,8 +210,8 @@ impl Settings {
         self.session.resume_window_ms.saturating_add(heartbeats)
     }
 
-    /// Completes the values that depend on others: paths relative to `file`, the default application, and the defaults
-    /// of `cluster.log_age_ms` and `http.request_bytes`.
+    /// Completes the values that depend on others: paths relative to `file`, the default application, the trust in the
+    /// peers of a Unix socket, and the defaults of `cluster.log_age_ms` and `http.request_bytes`.
     pub(super) fn complete(&mut self, file: Option<&Path>) {
         let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
         let tls = &mut self.server.tls;
@@ -233,6 +238,10 @@ impl Settings {
                 .any(|application| application.id == DEFAULT_APPLICATION)
         {
             self.applications.push(ApplicationSettings::from(DEFAULT_APPLICATION));
+        }
+        let unix_peer = IpNet::from(UNIX_PEER);
+        if self.server.bind.unix().is_some() && !self.server.trusted_proxies.contains(&unix_peer) {
+            self.server.trusted_proxies.push(unix_peer);
         }
         if !self.origins.is_set("cluster.log_age_ms") {
             self.cluster.log_age_ms = self.cluster.log_age_ms.max(self.resumable_ms());

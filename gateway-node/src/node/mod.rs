@@ -63,7 +63,7 @@ use crate::{
     requests::{RequestSlots, Requests},
     resume::DiscordSessions,
     session::{DiscordSessionSettings, ENDINGS, MemberLists, V1SessionSettings},
-    transport::{Limits, OutboxPool},
+    transport::{Limits, OutboxPool, SocketFile},
 };
 
 /// How often the client errors that were left out of the log are summarised there.
@@ -98,6 +98,8 @@ pub struct Node {
     app: AppState,
     /// The backplane's background work.
     driving: Driving,
+    /// The file of the public listener, if it is a Unix socket.
+    file: Option<SocketFile>,
 }
 
 struct Signals {
@@ -148,7 +150,7 @@ impl Node {
         let descriptors = Descriptors::raise(workers);
         let admission = Admission::new(admission_limits(&settings, &descriptors));
         let client_errors = ClientErrorLog::new(Arc::clone(&metrics));
-        let listeners = Listeners::bind(&settings)?;
+        let mut listeners = Listeners::bind(&settings)?;
         let app = AppState {
             requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
             request_slots: RequestSlots::new(settings.limits.requests_in_flight),
@@ -160,7 +162,7 @@ impl Node {
             applications: applications.clone(),
             keyring,
             events: events.clone(),
-            public_url: PublicUrl::new(&settings, listeners.public.local_addr()?),
+            public_url: PublicUrl::new(&settings, &listeners.address),
             metrics,
             admission: admission.clone(),
             drain: drain_state.clone(),
@@ -171,6 +173,7 @@ impl Node {
         descriptors.log(settings.limits.connections);
         log_warnings(&preflight.warnings);
         let banner = banner(&settings, &listeners, &name)?;
+        let file = listeners.file.take();
         let server = listeners.serve(&config, workers, settings.limits.connections, certificate.as_ref())?;
         let (drain, over) = Drain::new(drain_state, settings.drain.clone(), registry.clone(), admission);
         Ok(Self {
@@ -191,6 +194,7 @@ impl Node {
             },
             app,
             driving,
+            file,
         })
     }
 
@@ -209,6 +213,7 @@ impl Node {
             app,
             driving,
             banner,
+            file,
         } = self;
         let AppState {
             client_errors,
@@ -248,6 +253,8 @@ impl Node {
         client_errors.finish();
         settle(&*backplane).await;
         retire(&*backplane).await;
+        // While the node still listens, so that it cannot be the file of another one.
+        drop(file);
         handle.stop(false).await;
         server.await.map_err(io::Error::other)??;
         Ok(())
@@ -286,7 +293,7 @@ fn registry(settings: &Settings, workers: usize, metrics: &Arc<Metrics>) -> Regi
 fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<Banner> {
     let address = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
     Ok(Banner {
-        address: listeners.public.local_addr()?,
+        address: listeners.address.clone(),
         echo_address: address(&listeners.echo)?,
         admin_address: address(&listeners.admin)?,
         node: name.to_owned(),

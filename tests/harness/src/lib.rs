@@ -27,6 +27,7 @@ mod raw;
 mod redis;
 mod setup;
 mod tool_report;
+mod unix_bridge;
 
 pub use self::{
     balancer::Balancer,

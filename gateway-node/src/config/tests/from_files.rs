@@ -70,9 +70,9 @@ fn a_file_that_a_variable_names_overrides_the_configuration_file_and_is_overridd
     };
     let settings = given.load().unwrap();
     assert_eq!(redis_url(&settings), Some("redis://new"));
-    assert_eq!(settings.server.bind.port(), 3);
+    assert_eq!(settings.server.bind.tcp().unwrap().port(), 3);
     let settings = Given { bind: None, ..given }.load().unwrap();
-    assert_eq!(settings.server.bind.port(), 2);
+    assert_eq!(settings.server.bind.tcp().unwrap().port(), 2);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn an_invalid_value_in_a_file_is_reported_without_the_secret() {
         error,
         format!(
             "configuration: redis.url = {REDACTED} in environment UTILBOT__REDIS__URL__FILE (from file secret): expected a \
-             URL that starts with redis:// or rediss://"
+             URL that starts with redis://, rediss:// or redis+unix://"
         )
     );
     let error = from_file("UTILBOT__LIMITS__CONNECTIONS__FILE", "many")

@@ -87,7 +87,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
         log_format: Some("json"),
     };
     let settings = given.load().unwrap();
-    assert_eq!(settings.server.bind.port(), 3);
+    assert_eq!(settings.server.bind.tcp().unwrap().port(), 3);
     assert_eq!(settings.server.workers, 2);
     assert_eq!(settings.server.backlog, 1);
     assert_eq!(settings.log.format, LogFormat::Json);
@@ -100,7 +100,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
     }
     .load()
     .unwrap();
-    assert_eq!(settings.server.bind.port(), 2);
+    assert_eq!(settings.server.bind.tcp().unwrap().port(), 2);
 }
 
 #[test]
@@ -407,7 +407,10 @@ fn a_reload_reads_the_same_sources_again() {
         .unwrap();
     std::fs::write(&path, "[limits]\nconnections = 2").unwrap();
     let again = settings.sources().load().unwrap();
-    assert_eq!((again.limits.connections, again.server.bind.port()), (2, 9));
+    assert_eq!(
+        (again.limits.connections, again.server.bind.tcp().unwrap().port()),
+        (2, 9)
+    );
     std::fs::write(&path, "[limits]\nconnections = 'x'").unwrap();
     assert!(again.sources().load().is_err());
 }
