@@ -25,6 +25,7 @@ mod port;
 mod proxy;
 mod raw;
 mod redis;
+mod redis_user;
 mod setup;
 mod tool_report;
 mod unix_bridge;
@@ -41,6 +42,7 @@ pub use self::{
     proxy::Proxy,
     raw::{Raw, RawFrame, frame, header, read_frames},
     redis::RedisProcess,
+    redis_user::documented_redis_rights,
     setup::{KEYS, SECRET, Setup, full_setup, key},
     tool_report::{ToolReport, conclude, conclude_quietly},
 };
