@@ -442,8 +442,8 @@ fn an_invalid_environment_variable_is_reported() {
         (
             "UTILBOT__KEYS__0__SECRET",
             "hunter2",
-            "keys.0.secret in environment UTILBOT__KEYS__0__SECRET: expected keys and events to be listed in the \
-             configuration file",
+            "keys.0.secret in environment UTILBOT__KEYS__0__SECRET: expected keys to be listed in the \
+             configuration file, in UTILBOT__KEYS, or in the file that UTILBOT__KEYS__FILE names",
         ),
         (
             "UTILBOT__APPLICATIONS",
