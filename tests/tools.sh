@@ -16,6 +16,7 @@
 #   UTILBOT_TEST_NGINX              nginx, likewise
 #   UTILBOT_TEST_PROMETHEUS         prometheus, which tests start on ports of their own
 #   UTILBOT_TEST_PROMTOOL           promtool of the same version
+#   UTILBOT_TEST_SYSTEMD_ANALYZE    systemd-analyze, which checks units
 #
 # If a tool is missing and cannot be installed, the run fails and prints the command that installs it. No test is
 # skipped.
@@ -115,6 +116,7 @@ system_tools() {
     server_on_path haproxy >/dev/null || missing+=(haproxy)
     server_on_path nginx >/dev/null || missing+=(nginx)
     has_prometheus || missing+=(prometheus)
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 
     command -v cc >/dev/null || fail "no C compiler on the PATH; run: sudo apt-get install build-essential"
@@ -133,7 +135,9 @@ system_tools() {
     has_prometheus || fail "no prometheus or no promtool on the PATH; run: sudo apt-get install prometheus"
     UTILBOT_TEST_PROMETHEUS=$(command -v prometheus)
     UTILBOT_TEST_PROMTOOL=$(command -v promtool)
+    UTILBOT_TEST_SYSTEMD_ANALYZE=$(command -v systemd-analyze) || fail "no systemd-analyze; run: sudo apt-get install systemd"
     export UTILBOT_TEST_HAPROXY UTILBOT_TEST_NGINX UTILBOT_TEST_PROMETHEUS UTILBOT_TEST_PROMTOOL
+    export UTILBOT_TEST_SYSTEMD_ANALYZE
     command -v cargo >/dev/null || fail "no cargo on the PATH; install the stable toolchain with rustup"
 }
 

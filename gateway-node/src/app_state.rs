@@ -131,7 +131,7 @@ mod tests {
                 applications: Applications::new(&settings.applications),
                 keyring,
                 events: Events::new(settings.event_table().expect("a valid table")),
-                public_url: PublicUrl::new(settings, settings.server.bind),
+                public_url: PublicUrl::new(settings, &settings.server.bind),
                 metrics,
                 admission: Admission::new(AdmissionLimits::UNLIMITED),
                 drain: DrainState::default(),

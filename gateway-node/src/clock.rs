@@ -3,6 +3,8 @@
 
 use std::time::{Instant, SystemTime};
 
+use nix::time::ClockId;
+
 /// Returns the wall clock: for the expiry of keys and certificates, for log lines, and for the times of events.
 #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock enters")]
 pub(crate) fn wall_clock() -> SystemTime {
@@ -27,4 +29,12 @@ pub(crate) fn ms_of(time: SystemTime) -> u64 {
 )]
 pub(crate) fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// Returns the microseconds of `CLOCK_MONOTONIC`, which other processes of this machine share.
+pub(crate) fn monotonic_us() -> i64 {
+    // The clock exists on every Linux.
+    ClockId::CLOCK_MONOTONIC
+        .now()
+        .map_or(0, |now| now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000)
 }

@@ -1,11 +1,14 @@
 //! The URLs that Discord libraries are given to connect to.
 
-use std::{cell::RefCell, net::SocketAddr, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use actix_http::header::{self, HeaderName};
 use ipnet::IpNet;
 
-use crate::{config::Settings, transport::UpgradeHead};
+use crate::{
+    config::{BindAddress, Settings},
+    transport::UpgradeHead,
+};
 
 thread_local! {
     /// The URL that was derived last.
@@ -19,22 +22,25 @@ thread_local! {
 pub struct PublicUrl {
     gateway: Option<Arc<str>>,
     resume: Option<Arc<str>>,
-    /// The listener's address, for requests that name no host.
-    address: SocketAddr,
+    /// The host and port for requests that name none.
+    authority: String,
     is_tls: bool,
     trusted_proxies: Arc<[IpNet]>,
 }
 
 impl PublicUrl {
     /// Creates the URLs of a node with these settings, whose public listener is at `address`.
-    pub fn new(settings: &Settings, address: SocketAddr) -> Self {
+    pub fn new(settings: &Settings, address: &BindAddress) -> Self {
         let server = &settings.server;
         let configured = |url: Option<&str>| url.map(|url| Arc::<str>::from(origin(url)));
         let gateway = configured(server.public_url.as_deref());
         Self {
             resume: configured(settings.discord.resume_url.as_deref()).or_else(|| gateway.clone()),
             gateway,
-            address,
+            // Clients reach a Unix socket through a proxy, whose name only they know.
+            authority: address
+                .tcp()
+                .map_or_else(|| "localhost".to_owned(), |address| address.to_string()),
             is_tls: server.tls.certificate.is_some(),
             trusted_proxies: server.trusted_proxies.as_slice().into(),
         }
@@ -55,7 +61,7 @@ impl PublicUrl {
         let scheme = if is_tls { "wss" } else { "ws" };
         let url = match host(request) {
             Some(host) => format!("{scheme}://{host}"),
-            None => format!("{scheme}://{}", self.address),
+            None => format!("{scheme}://{}", self.authority),
         };
         // Most clients use the same host, so their sessions share one string.
         LATEST.with_borrow_mut(|latest| {
@@ -135,7 +141,7 @@ mod tests {
     }
 
     fn urls(settings: &Settings) -> PublicUrl {
-        PublicUrl::new(settings, "127.0.0.1:8080".parse().unwrap())
+        PublicUrl::new(settings, &"127.0.0.1:8080".parse().unwrap())
     }
 
     fn told(settings: &Settings, peer: &str, headers: &[(&'static str, &'static str)]) -> String {

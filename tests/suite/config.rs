@@ -322,6 +322,77 @@ async fn the_last_key_can_be_revoked_while_a_node_runs() {
 }
 
 #[tokio::test]
+async fn keys_from_a_file_that_a_variable_names_are_read_again_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    fs::write(&path, KEYS).unwrap();
+    let path = path.to_str().unwrap();
+    let node = Setup::new().variable("UTILBOT__KEYS__FILE", path).start().await;
+    let event = r#"{"t":"X","to":"all","d":{}}"#;
+    assert_eq!(post(&node, &key("root"), event).await.status, 202);
+    fs::write(path, KEYS.replace("id = \"root\"", "id = \"other\"")).unwrap();
+    node.signal(Signal::SIGHUP);
+    node.logged("configuration reloaded").await;
+    assert_eq!(post(&node, &key("root"), event).await.status, 401);
+    assert_eq!(post(&node, &key("other"), event).await.status, 202);
+    // Without the file, the node keeps what it has.
+    fs::remove_file(path).unwrap();
+    node.signal(Signal::SIGHUP);
+    node.logged("the configuration is invalid and was not applied").await;
+    let expected = format!("configuration: keys in environment UTILBOT__KEYS__FILE (from file {path})");
+    node.logged(&expected).await;
+    assert_eq!(post(&node, &key("other"), event).await.status, 202);
+}
+
+#[tokio::test]
+async fn values_in_files_of_their_own_are_named_and_their_secrets_are_not() {
+    let (_folder, path) = config_file("");
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (url, keys) = (write("url", "redis://:a-secret-word@h/\n"), write("keys", KEYS));
+    let environment = [("UTILBOT__REDIS__URL__FILE", &*url), ("UTILBOT__KEYS__FILE", &keys)];
+    let checked = node(&["check-config", "--config", &path], &environment).await;
+    assert!(checked.status.success(), "{checked:?}");
+    let lines: Vec<_> = checked.stdout.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            &*format!("keys is set in environment UTILBOT__KEYS__FILE (from file {keys})"),
+            &format!("redis.url is set in environment UTILBOT__REDIS__URL__FILE (from file {url})"),
+            "configuration ok: 1 application, 4 keys, 0 events",
+        ]
+    );
+    let printed = node(&["print-config", "--config", &path], &environment).await;
+    assert!(printed.status.success(), "{printed:?}");
+    let flat = printed.stdout.replace("\n# ", " ");
+    assert!(
+        flat.contains(&format!(
+            "Set in environment UTILBOT__REDIS__URL__FILE (from file {url}).\nurl = "
+        )),
+        "{flat}"
+    );
+    for ran in [checked, printed] {
+        assert!(
+            !ran.stdout.contains("secret-word") && !ran.stdout.contains(SECRET),
+            "{ran:?}"
+        );
+    }
+    let both = [environment[0], ("UTILBOT__REDIS__URL", "redis://h/")];
+    for command in ["serve", "check-config"] {
+        let ran = node(&[command, "--config", &path], &both).await;
+        assert_refused(
+            &ran,
+            64,
+            &["either UTILBOT__REDIS__URL or UTILBOT__REDIS__URL__FILE, but not both"],
+        );
+    }
+}
+
+#[tokio::test]
 async fn misplaced_secrets_are_not_printed() {
     for text in [
         format!("[[keys]]\nid = \"a\"\ntype = \"bot\"\nhash = \"{SECRET}\"\n"),

@@ -35,7 +35,7 @@ async fn expect(client: &mut V1Client, numbers: impl IntoIterator<Item = u64>) {
 
 #[tokio::test]
 async fn a_lagging_replica_takes_over_while_the_old_primary_serves_a_node() {
-    let (old, new) = (RedisProcess::start().await, RedisProcess::start().await);
+    let (old, new) = (RedisProcess::start_with(&[]).await, RedisProcess::start_with(&[]).await);
     new.cli(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]).await;
     eventually("the replica is in sync", async || {
         let info = new.cli(&["INFO", "replication"]).await;

@@ -74,11 +74,13 @@ mod reports;
 mod request_heads;
 mod requests;
 mod scopes;
+mod service_manager;
 mod session_details;
 mod slow_readers;
 mod streams;
 mod tickets;
 mod tls;
+mod unix_socket;
 mod website;
 mod wording;
 

@@ -13,7 +13,7 @@ async fn fill(redis: &RedisProcess, keys: u64) {
 
 #[tokio::test]
 async fn a_killed_redis_restarts_on_its_port_with_its_data() {
-    let mut redis = RedisProcess::start().await;
+    let mut redis = RedisProcess::start_with(&[]).await;
     let (url, run_id) = (redis.url(), run_id(&redis).await);
     fill(&redis, 5).await;
     redis.kill().await;
@@ -34,7 +34,7 @@ async fn run_id(redis: &RedisProcess) -> String {
 
 #[tokio::test]
 async fn a_redis_with_a_truncated_log_starts_with_the_earlier_data() {
-    let mut redis = RedisProcess::start().await;
+    let mut redis = RedisProcess::start_with(&[]).await;
     fill(&redis, 5).await;
     redis.kill().await;
     // This cuts only the end of the last command.
@@ -51,7 +51,7 @@ async fn a_redis_with_a_truncated_log_starts_with_the_earlier_data() {
 
 #[tokio::test]
 async fn a_paused_redis_answers_once_resumed() {
-    let redis = RedisProcess::start().await;
+    let redis = RedisProcess::start_with(&[]).await;
     let mut raw = Raw::connect(SocketAddr::from(([127, 0, 0, 1], redis.port()))).await;
     redis.pause();
     raw.send(b"PING\r\n").await;
@@ -61,7 +61,7 @@ async fn a_paused_redis_answers_once_resumed() {
 
 #[tokio::test]
 async fn subscribers_are_killed_with_resp2_and_with_resp3() {
-    let redis = RedisProcess::start().await;
+    let redis = RedisProcess::start_with(&[]).await;
     let address = SocketAddr::from(([127, 0, 0, 1], redis.port()));
     let mut others = Raw::connect(address).await;
     for greeting in ["", "HELLO 3\r\n"] {

@@ -58,7 +58,7 @@ async fn subscriber(redis: &RedisProcess, channel: &str) -> TcpStream {
 
 #[tokio::test]
 async fn clusters_in_two_databases_are_isolated() {
-    let redis = RedisProcess::start().await;
+    let redis = RedisProcess::start_with(&[]).await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 1).await];
     let mut clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     for n in 0..5 {
@@ -75,7 +75,7 @@ async fn clusters_in_two_databases_are_isolated() {
 
 #[tokio::test]
 async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not_counted_as_nodes() {
-    let redis = RedisProcess::start().await;
+    let redis = RedisProcess::start_with(&[]).await;
     let node = node_in(&redis, 0).await;
     let mut client = website(&node).await;
     let own = identity(&redis, 0).await;
@@ -110,7 +110,7 @@ async fn messages_without_the_identity_are_dropped_and_other_subscribers_are_not
 
 #[tokio::test]
 async fn nodes_follow_a_regenerated_identity() {
-    let redis = RedisProcess::start().await;
+    let redis = RedisProcess::start_with(&[]).await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     let first = identity(&redis, 0).await;
@@ -142,7 +142,7 @@ async fn nodes_follow_a_regenerated_identity() {
 
 #[tokio::test]
 async fn data_copied_into_another_database_gets_its_own_identity() {
-    let redis = RedisProcess::start().await;
+    let redis = RedisProcess::start_with(&[]).await;
     let _first = node_in(&redis, 0).await;
     redis.cli(&["COPY", HEAD, HEAD, "DB", "1"]).await;
     let copied = identity(&redis, 1).await;
@@ -154,7 +154,7 @@ async fn data_copied_into_another_database_gets_its_own_identity() {
 
 #[tokio::test]
 async fn a_command_is_answered_without_a_node_that_does_not_confirm_it() {
-    let redis = RedisProcess::start().await;
+    let redis = RedisProcess::start_with(&[]).await;
     let nodes = [node_in(&redis, 0).await, node_in(&redis, 0).await];
     let _clients = [website(&nodes[0]).await, website(&nodes[1]).await];
     nodes[1].signal(Signal::SIGSTOP);

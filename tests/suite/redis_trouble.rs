@@ -4,7 +4,8 @@
 use std::{fs, net::SocketAddr};
 
 use gateway_harness::{
-    NodeProcess, RedisProcess, Setup, V1Client, WAIT, eventually, full_setup, get, key, post, publish, ready, within,
+    NodeProcess, RedisProcess, Setup, V1Client, WAIT, documented_redis_rights, eventually, full_setup, get, key, post,
+    publish, ready, within,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
@@ -58,7 +59,7 @@ async fn expect_recovery(node: &NodeProcess) {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_reachable() {
-    let mut server = RedisProcess::start().await;
+    let mut server = RedisProcess::start_with(&[]).await;
     server.kill().await;
     let node = setup_on(&server.url()).start().await;
     expect_problem(&node, "cannot be reached").await;
@@ -87,7 +88,7 @@ async fn a_node_recovers_once_redis_no_longer_evicts() {
 
 #[tokio::test]
 async fn an_eviction_policy_set_at_run_time_is_detected() {
-    let server = RedisProcess::start().await;
+    let server = RedisProcess::start_with(&[]).await;
     let node = setup_on(&server.url()).start().await;
     expect_recovery(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
@@ -100,7 +101,7 @@ async fn an_eviction_policy_set_at_run_time_is_detected() {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_a_primary() {
-    let (primary, server) = (RedisProcess::start().await, RedisProcess::start().await);
+    let (primary, server) = (RedisProcess::start_with(&[]).await, RedisProcess::start_with(&[]).await);
     server
         .cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()])
         .await;
@@ -112,7 +113,7 @@ async fn a_node_recovers_once_redis_is_a_primary() {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_is_recent_enough() {
-    let server = RedisProcess::start().await;
+    let server = RedisProcess::start_with(&[]).await;
     let (old, is_old) = watch::channel(true);
     let address = version_proxy(server.port(), is_old).await;
     let node = setup_on(&format!("redis://{address}/")).start().await;
@@ -123,7 +124,7 @@ async fn a_node_recovers_once_redis_is_recent_enough() {
 
 #[tokio::test]
 async fn a_node_recovers_once_redis_has_memory_again() {
-    let server = RedisProcess::start().await;
+    let server = RedisProcess::start_with(&[]).await;
     let node = setup_on(&server.url()).start().await;
     expect_recovery(&node).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -134,7 +135,7 @@ async fn a_node_recovers_once_redis_has_memory_again() {
 
 #[tokio::test]
 async fn a_node_recovers_once_its_redis_user_has_the_documented_rights() {
-    let server = RedisProcess::start().await;
+    let server = RedisProcess::start_with(&[]).await;
     server
         .cli(&[
             "ACL",
@@ -152,15 +153,14 @@ async fn a_node_recovers_once_its_redis_user_has_the_documented_rights() {
     let url = format!("{}/1", url.trim_end_matches('/'));
     let node = setup_on(&url).set("redis.prefix", "mine").start().await;
     expect_problem(&node, "NOPERM").await;
-    let page = include_str!("../../docs/operations.md");
-    let mut lists = page
-        .lines()
-        .filter_map(|line| line.strip_prefix('`')?.strip_suffix('`'));
-    let rights = lists.find(|list| list.starts_with("+info ")).unwrap();
-    let rights: Vec<_> = rights.split(' ').collect();
-    let rights = [&["-@all"], &rights[..]].concat();
+    let rights = documented_redis_rights();
+    let commands = rights
+        .iter()
+        .map(String::as_str)
+        .filter(|rule| rule.starts_with(['+', '-']));
+    let commands: Vec<_> = commands.collect();
     server
-        .cli(&[&["ACL", "SETUSER", "gateway"], &rights[..]].concat())
+        .cli(&[&["ACL", "SETUSER", "gateway"], &commands[..]].concat())
         .await;
     server.cli(&["ACL", "LOG", "RESET"]).await;
     expect_recovery(&node).await;
@@ -262,7 +262,7 @@ fn set_version_5(bytes: &mut [u8]) {
 
 #[tokio::test]
 async fn connected_sessions_survive_a_short_redis_outage() {
-    let mut server = RedisProcess::start().await;
+    let mut server = RedisProcess::start_with(&[]).await;
     let node = setup_on(&server.url())
         .set("v1.heartbeat_interval_ms", 500)
         .start()
@@ -294,7 +294,7 @@ async fn connected_sessions_survive_a_short_redis_outage() {
 
 #[tokio::test]
 async fn senders_of_events_that_can_no_longer_be_held_get_redis_is_unavailable() {
-    let mut server = RedisProcess::start().await;
+    let mut server = RedisProcess::start_with(&[]).await;
     let setup = setup_on(&server.url()).set("cluster.hold_bytes", 256);
     let node = setup.set("cluster.hold_ms", 2000).start().await;
     ready(&node).await;

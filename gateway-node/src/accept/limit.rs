@@ -1,4 +1,4 @@
-//! Counts each TCP connection as it is accepted, and refuses those beyond a limit.
+//! Counts each connection as it is accepted, and refuses those beyond a limit.
 //!
 //! A refused connection costs little. A few at a time may read a response that says why; the rest are cut at once.
 //! File descriptors are reserved for those few, so that `/livez` answers even on a full node.
@@ -22,7 +22,6 @@ use httparse::{Request, Status};
 use ipnet::IpNet;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     time::{Instant, timeout},
 };
 
@@ -31,6 +30,7 @@ use crate::{
     admission::{Admission, Denied, Permit, RefusalPermit},
     client_error_log::ClientErrorLog,
     metrics::Metrics,
+    transport::Socket,
 };
 
 /// How long a refused connection may take to send its request, and again to read the response.
@@ -65,11 +65,15 @@ impl Reception {
     }
 
     /// Returns the future that answers a refused connection, or `None` if the connection is cut.
-    fn refuse(&self, stream: TcpStream, peer: IpAddr, denied: Denied) -> Option<LocalBoxFuture<'static, ()>> {
+    fn refuse<T: Socket + 'static>(
+        &self,
+        stream: T,
+        peer: IpAddr,
+        denied: Denied,
+    ) -> Option<LocalBoxFuture<'static, ()>> {
         let permit = if self.is_tls { None } else { self.admission.refuse(peer) };
         let Some(permit) = permit else {
-            // If this fails, the kernel closes the connection in the ordinary way.
-            let _ = stream.set_zero_linger();
+            stream.abort();
             return None;
         };
         Some(Box::pin(answer(stream, denied, self.live, permit)))
@@ -77,7 +81,7 @@ impl Reception {
 }
 
 /// Reads the request of a refused connection, answers it, and waits up to [`REFUSAL`] for the client to close.
-async fn answer(mut stream: TcpStream, denied: Denied, live: &'static str, _permit: RefusalPermit) {
+async fn answer(mut stream: impl Socket, denied: Denied, live: &'static str, _permit: RefusalPermit) {
     let mut bytes = Vec::with_capacity(512);
     let read = async {
         let mut source = (&mut stream).take(REFUSED_BYTES as u64);
@@ -197,9 +201,10 @@ pub struct AcceptService<S> {
     inner: S,
 }
 
-impl<F> ServiceFactory<TcpStream> for Accept<F>
+impl<F, T> ServiceFactory<T> for Accept<F>
 where
-    F: ServiceFactory<(TcpStream, Rc<Permit>), Config = (), Response = (), InitError = ()>,
+    T: Socket + 'static,
+    F: ServiceFactory<(T, Rc<Permit>), Config = (), Response = (), InitError = ()>,
     F::Error: ConnectionError,
     F::Future: 'static,
 {
@@ -221,9 +226,10 @@ where
     }
 }
 
-impl<S> Service<TcpStream> for AcceptService<S>
+impl<S, T> Service<T> for AcceptService<S>
 where
-    S: Service<(TcpStream, Rc<Permit>), Response = ()>,
+    T: Socket + 'static,
+    S: Service<(T, Rc<Permit>), Response = ()>,
     S::Error: ConnectionError,
 {
     type Response = ();
@@ -236,8 +242,8 @@ where
         self.inner.poll_ready(cx).map(|_| Ok(()))
     }
 
-    fn call(&self, stream: TcpStream) -> Self::Future {
-        let Ok(peer) = stream.peer_addr().map(|peer| SocketAddr::ip(&peer).to_canonical()) else {
+    fn call(&self, stream: T) -> Self::Future {
+        let Some(peer) = stream.peer().map(|peer| SocketAddr::ip(&peer).to_canonical()) else {
             return Accepting::Over;
         };
         match self.reception.admit(peer) {

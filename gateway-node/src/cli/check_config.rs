@@ -5,7 +5,8 @@ use std::io::Write;
 use super::CliError;
 use crate::{config::Sources, node::Preflight};
 
-/// Runs the checks of a start. Prints a one-line summary on `out` and warnings on `err`.
+/// Runs the checks of a start. Prints on `out` a one-line summary after a line for
+/// each value that is in a file of its own, and warnings on `err`.
 pub(super) fn run(sources: &Sources, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CliError> {
     let Preflight {
         settings,
@@ -15,6 +16,9 @@ pub(super) fn run(sources: &Sources, out: &mut dyn Write, err: &mut dyn Write) -
     } = Preflight::of(sources, crate::clock::wall_clock())?;
     for warning in &warnings {
         writeln!(err, "warning: {warning}")?;
+    }
+    for (key, origin) in settings.read_from_files() {
+        writeln!(out, "{key} is set in {origin}")?;
     }
     let mode = if settings.development() {
         ", development mode"

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ureq::Agent;
+use ureq::{Agent, unversioned::resolver::DefaultResolver};
 #[cfg(feature = "client")]
 use ureq::{Body, http::Response};
 
-use super::target::Target;
+use super::{target::Target, unix_connector::UnixConnector};
 
 /// Maximum bytes read of a response body.
 #[cfg(feature = "client")]
@@ -29,7 +29,7 @@ pub(super) fn check_url(url: &str) -> Result<(), UrlError> {
 
 /// Returns a client of a node whose requests take at most `limit`, from the DNS lookup to the last byte.
 pub(super) fn agent(target: &Target, limit: Duration) -> Agent {
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .tls_config(target.trust.of_http(target.url.starts_with("https:")))
         .timeout_global(Some(limit))
         // A local node is not behind the proxy of the environment, and a key must not be sent to that proxy.
@@ -38,8 +38,11 @@ pub(super) fn agent(target: &Target, limit: Duration) -> Agent {
         .max_redirects_will_error(false)
         .http_status_as_error(false)
         .user_agent(concat!("gateway-node/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
+        .build();
+    match &target.unix {
+        Some(path) => Agent::with_parts(config, UnixConnector(path.clone()), DefaultResolver::default()),
+        None => config.new_agent(),
+    }
 }
 
 /// Reads the body of a response as text.

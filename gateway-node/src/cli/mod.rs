@@ -38,6 +38,7 @@ mod top;
 mod trust;
 #[cfg(feature = "client")]
 mod units;
+mod unix_connector;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -66,7 +67,11 @@ pub use target::TargetOptions;
 #[cfg(feature = "client")]
 pub use top::{SortBy, TopArgs};
 
-use crate::{config::Sources, logging, node::Preflight};
+use crate::{
+    config::Sources,
+    logging,
+    node::{Preflight, ServiceManager},
+};
 
 /// A clustered WebSocket gateway between bots, their website and their services.
 #[derive(Debug, Parser)]
@@ -190,8 +195,13 @@ fn execute(
     let before = cli.options;
     match cli.command.unwrap_or_else(|| CliCommand::Serve(NodeOptions::default())) {
         CliCommand::Serve(options) => {
+            let environment: Vec<_> = environment.into_iter().collect();
+            let manager = ServiceManager::of(&environment, std::process::id());
             let sources = options.or(before).sources(environment);
-            return Ok(serve::run(Preflight::of(&sources, crate::clock::wall_clock())?));
+            return Ok(serve::run(
+                Preflight::of(&sources, crate::clock::wall_clock())?,
+                manager,
+            ));
         }
         CliCommand::CheckConfig(options) => {
             check_config::run(&options.or(before).sources(environment), out, &mut io::stderr())?;

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     config::{KeySettings, LogFormat, Secret},
     logging,
-    node::{KeyOrigin, Node, NodeError, Preflight},
+    node::{KeyOrigin, Node, NodeError, Preflight, ServiceManager},
 };
 
 /// The node cannot get what it needs, such as a port that is in use (`EX_UNAVAILABLE`).
@@ -16,8 +16,8 @@ const UNAVAILABLE: u8 = 69;
 /// An error of the node or the system (`EX_SOFTWARE`).
 const SOFTWARE: u8 = 70;
 
-/// Runs a node until it is told to stop.
-pub fn run(preflight: Preflight) -> ExitCode {
+/// Runs a node until it is told to stop. `manager` is told how it is.
+pub fn run(preflight: Preflight, manager: ServiceManager) -> ExitCode {
     let settings = &preflight.settings;
     let format = match settings.log.format {
         LogFormat::Text => logging::LogOutput::Text,
@@ -27,14 +27,14 @@ pub fn run(preflight: Preflight) -> ExitCode {
         Ok(flush) => flush,
         Err(error) => return fail(&error, SOFTWARE),
     };
-    match actix::System::new().block_on(serve(preflight)) {
+    match actix::System::new().block_on(serve(preflight, manager)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ NodeError::Listen(_)) => fail(&error, UNAVAILABLE),
         Err(error) => fail(&error, SOFTWARE),
     }
 }
 
-async fn serve(preflight: Preflight) -> Result<(), NodeError> {
+async fn serve(preflight: Preflight, manager: ServiceManager) -> Result<(), NodeError> {
     let (mut secret, mut life) = ([0; 32], [0; 8]);
     getrandom::fill(&mut secret)
         .and_then(|()| getrandom::fill(&mut life))
@@ -62,7 +62,7 @@ async fn serve(preflight: Preflight) -> Result<(), NodeError> {
     // A node serves even if its output is not read.
     let _ = said.and_then(|()| out.flush());
     drop(out);
-    node.run().await
+    node.run(manager).await
 }
 
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {

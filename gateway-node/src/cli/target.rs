@@ -1,6 +1,6 @@
 //! The node that a command is a client of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 #[cfg(feature = "client")]
@@ -40,6 +40,8 @@ pub(super) struct Target {
     /// Its address.
     pub(super) url: String,
     pub(super) trust: Trust,
+    /// The Unix socket that it listens on instead of a port.
+    pub(super) unix: Option<PathBuf>,
     /// The keys of its configuration that are readable.
     #[cfg(feature = "client")]
     keys: Vec<ReadableKey>,
@@ -91,6 +93,7 @@ impl TargetOptions {
         if let Some(url) = &self.url {
             target.url.clone_from(url);
             target.trust = Trust::System;
+            target.unix = None;
         }
         if let Some(path) = &self.ca {
             target.trust = Trust::of_file(path)?;
@@ -121,7 +124,12 @@ impl Target {
             })
         });
         Self {
-            url: format!("{scheme}://{}/", crate::node::address_here(settings.server.bind)),
+            url: match settings.server.bind.tcp() {
+                Some(address) => format!("{scheme}://{}/", crate::node::address_here(address)),
+                // The path is what counts; the name is for the `Host` header.
+                None => format!("{scheme}://127.0.0.1/"),
+            },
+            unix: settings.server.bind.unix().map(Path::to_owned),
             // Its certificate names the host that clients use, and nothing leaves this machine.
             trust: Trust::Anything,
             #[cfg(feature = "client")]

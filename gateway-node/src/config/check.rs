@@ -1,6 +1,6 @@
 //! Checks every value of the merged layers against the reference: unknown keys, missing keys and invalid values.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use ::config::{Value, ValueKind};
 use serde_json::{Map, json};
@@ -10,6 +10,7 @@ use super::{
     findings::Findings,
     likeness::nearest,
     setting::SettingDoc,
+    variable::{ENVIRONMENT, FROM_FILE},
 };
 
 /// The origin of a value that no source set.
@@ -23,6 +24,29 @@ impl Origins {
     /// Returns the origin of `key`.
     pub(super) fn of(&self, key: &str) -> &str {
         self.0.get(key).map_or(DEFAULTS, String::as_str)
+    }
+
+    /// Returns the folder that a relative path in `key` is relative to. `folder` is that of the configuration file.
+    pub(super) fn folder<'a>(&self, key: &str, folder: &'a Path) -> &'a Path {
+        // Paths from the environment are relative to the node's working directory.
+        if self.of(key).starts_with(ENVIRONMENT) {
+            Path::new("")
+        } else {
+            folder
+        }
+    }
+
+    /// Returns the settings and lists that were read from files which environment variables name, with their origins.
+    pub(super) fn from_files(&self) -> Vec<(&str, &str)> {
+        let is_from_file = |origin: &str| origin.starts_with(ENVIRONMENT) && origin.contains(FROM_FILE);
+        let mut found: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(_, origin)| is_from_file(origin))
+            .map(|(key, origin)| (key.split('[').next().unwrap_or_default(), origin.as_str()))
+            .collect();
+        found.dedup();
+        found
     }
 
     /// Returns whether a source set `key`.

@@ -14,10 +14,16 @@ use super::{
 pub(crate) const REDIS_URL: &str = "redis://[[user]:password@]host[:port][/db] or rediss:// for TLS, with \
     special characters in the user and password percent-encoded (@ is %40, : %3A, / %2F, # %23, ? %3F, % %25)";
 
+/// The form of the URL of a Redis with a Unix socket, for errors.
+const REDIS_UNIX_URL: &str = "redis+unix:///path/of/the.sock, and after it at most ?db=NUMBER&user=NAME&pass=PASSWORD, with \
+    special characters percent-encoded (& is %26, + %2B, # %23, % %25)";
+
 /// Finds every contradiction, in a fixed order.
 pub(super) fn find(draft: &mut Draft) {
     draft.check(&["redis.url", "redis.ca", "redis.certificate", "redis.key"], redis);
     draft.check(&["server.tls.certificate", "server.tls.key"], tls);
+    draft.check(&["server.bind", "server.tls.certificate"], unix_tls);
+    draft.check(&["server.bind", "server.unix_mode"], unix_mode);
     draft.check(&["limits.outbox_bytes", "limits.message_bytes"], outbox);
     draft.check(&["tickets.ttl_ms", "tickets.max_ttl_ms"], ticket_ttl);
     draft.check(&["tickets.session_ms", "tickets.max_session_ms"], ticket_session);
@@ -40,13 +46,19 @@ fn redis(settings: &Settings) -> Result<(), ConfigError> {
         };
     };
     let url = url.expose();
-    let Some((scheme @ ("redis" | "rediss"), rest)) = url.split_once("://") else {
-        return Err(settings.problem("redis.url", "a URL that starts with redis:// or rediss://"));
+    let Some((scheme @ ("redis" | "rediss" | "redis+unix" | "unix"), rest)) = url.split_once("://") else {
+        return Err(settings.problem(
+            "redis.url",
+            "a URL that starts with redis://, rediss:// or redis+unix://",
+        ));
     };
+    if scheme.ends_with("unix") && !is_unix_url(rest) {
+        return Err(settings.problem("redis.url", REDIS_UNIX_URL));
+    }
     // A `/`, `?` or `#` in a password that is not encoded ends the authority early, and the rest may pass for a
     // different server.
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    if rest[boundary(rest, authority)..].contains('@') {
+    if !scheme.ends_with("unix") && rest[boundary(rest, authority)..].contains('@') {
         return Err(settings.problem("redis.url", REDIS_URL));
     }
     if scheme != "rediss"
@@ -60,6 +72,17 @@ fn redis(settings: &Settings) -> Result<(), ConfigError> {
         (None, Some(_)) => Err(settings.problem("redis.key", expected)),
         _ => Ok(()),
     }
+}
+
+/// Returns whether the part of a URL after `://` names a Unix socket. The client ignores parameters that it does not
+/// know, so a mistyped one would pass for none.
+fn is_unix_url(rest: &str) -> bool {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    path.len() > 1
+        && path.starts_with('/')
+        && !rest.contains('#')
+        && parameters.all(|(name, _)| matches!(&*name, "db" | "user" | "pass"))
 }
 
 /// Returns the settings that name files for TLS with Redis, as far as they are set.
@@ -79,6 +102,21 @@ fn tls(settings: &Settings) -> Result<(), ConfigError> {
         (None, Some(_)) => Err(settings.problem("server.tls.key", expected)),
         _ => Ok(()),
     }
+}
+
+fn unix_tls(settings: &Settings) -> Result<(), ConfigError> {
+    if settings.server.bind.unix().is_some() && settings.server.tls.certificate.is_some() {
+        let expected = "no certificate, because server.bind is a Unix socket: the proxy in front of it speaks TLS";
+        return Err(settings.problem("server.tls.certificate", expected));
+    }
+    Ok(())
+}
+
+fn unix_mode(settings: &Settings) -> Result<(), ConfigError> {
+    if settings.server.unix_mode.is_some() && settings.server.bind.unix().is_none() {
+        return Err(settings.problem("server.unix_mode", "server.bind to be a Unix socket too"));
+    }
+    Ok(())
 }
 
 fn outbox(settings: &Settings) -> Result<(), ConfigError> {
@@ -158,7 +196,7 @@ fn listeners(draft: &mut Draft) {
         for earlier in &LISTENERS[..index] {
             draft.check(&[earlier, later], |settings| {
                 let bind = |key: &str| match key {
-                    "server.bind" => Some(settings.server.bind),
+                    "server.bind" => settings.server.bind.tcp(),
                     "admin.bind" => settings.admin.bind,
                     _ => settings.test.echo_bind,
                 };
@@ -308,7 +346,7 @@ fn development(settings: &Settings) -> Result<(), ConfigError> {
         };
         return Err(settings.problem(path, format!("no {thing} with --development")));
     }
-    if !is_wanted && settings.development() && !settings.server.bind.ip().to_canonical().is_loopback() {
+    if !is_wanted && settings.development() && !settings.server.bind.is_local() {
         let expected = "a loopback address such as 127.0.0.1, a key in [[keys]], or --development: without keys the node \
                         serves loopback only";
         return Err(settings.problem("server.bind", expected));

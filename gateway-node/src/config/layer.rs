@@ -6,13 +6,13 @@ use ::config::{Map, Source, Value, ValueKind};
 
 use super::{
     check::refuse_unknown,
-    error::{ConfigError, boundary, shown},
+    error::{ConfigError, shown},
     findings::Findings,
+    list_text,
     setting::{SettingDoc, SettingKind},
+    toml_text::{from_toml, syntax_errors},
+    variable::Variable,
 };
-
-/// The prefix of environment variables that set something.
-const PREFIX: &str = "UTILBOT__";
 
 /// The values of one source.
 #[derive(Debug, Clone, Default)]
@@ -59,32 +59,25 @@ impl Layer {
         }
     }
 
-    /// Reads the variables in `environment` that start with `UTILBOT__`. Each must name a setting in `docs`.
+    /// Reads the variables in `environment` that start with `UTILBOT__`, and the files that some of them name. Each must
+    /// name a setting in `docs` or a list of tables, and no two the same one.
     pub(super) fn environment(
         environment: &BTreeMap<String, String>,
         docs: &[SettingDoc],
         findings: &mut Findings,
     ) -> Self {
         let mut layer = Self::default();
-        for (name, text) in environment {
-            let Some(path) = name.strip_prefix(PREFIX) else {
-                continue;
-            };
-            let key = path.to_lowercase().replace("__", ".");
-            let origin = format!("environment {name}");
-            let value = if key == "applications" {
-                applications(text, &origin)
-            } else if let Some(doc) = docs.iter().find(|doc| doc.key == key) {
-                from_text(text, doc, &origin)
-            } else if ["keys", "events"].contains(&key.split('.').next().unwrap_or_default()) {
-                let expected = "keys and events to be listed in the configuration file";
-                findings.push(ConfigError::new(&key, None, &origin, expected));
-                continue;
-            } else {
-                refuse_unknown(&key, &origin, docs, findings);
-                continue;
-            };
-            layer.set(&key, value);
+        let mut names: BTreeMap<String, &str> = BTreeMap::new();
+        for variable in environment
+            .iter()
+            .filter_map(|(name, text)| Variable::of(name, text, docs))
+        {
+            if let Some(other) = names.insert(variable.key.clone(), variable.name) {
+                let expected = format!("either {other} or {}, but not both", variable.name);
+                findings.push(ConfigError::new(&variable.key, None, "the environment", expected));
+            } else if let Some(value) = read(&variable, docs, findings) {
+                layer.set(&variable.key, value);
+            }
         }
         layer
     }
@@ -122,6 +115,50 @@ impl Layer {
     }
 }
 
+/// Reads the value of a variable. Records a problem and returns `None` if there is none.
+fn read(variable: &Variable<'_>, docs: &[SettingDoc], findings: &mut Findings) -> Option<Value> {
+    let Variable { key, origin, .. } = variable;
+    let doc = docs.iter().find(|doc| doc.key == *key);
+    let list = docs.iter().find_map(|doc| {
+        doc.key
+            .split_once("[].")
+            .map(|(list, _)| list)
+            .filter(|list| list == key)
+    });
+    if doc.is_none() && list.is_none() {
+        match key.split('.').next() {
+            Some(list @ ("keys" | "events")) => {
+                let expected = format!(
+                    "{list} to be listed in the configuration file, in UTILBOT__{name}, or in the file that \
+                     UTILBOT__{name}__FILE names",
+                    name = list.to_uppercase()
+                );
+                findings.push(ConfigError::new(key, None, origin, expected));
+            }
+            _ => refuse_unknown(key, origin, docs, findings),
+        }
+        return None;
+    }
+    let text = match variable.text() {
+        Ok(text) => text,
+        Err(error) => {
+            findings.push(ConfigError::new(key, None, origin, error.to_string()));
+            return None;
+        }
+    };
+    match (doc, list) {
+        (Some(doc), _) => Some(from_text(&text, doc, origin)),
+        (None, Some("applications")) if !text.contains('[') => Some(applications(&text, origin)),
+        (None, list) => match list_text::parse(list.unwrap_or_default(), &text, origin) {
+            Ok(value) => Some(value),
+            Err(expected) => {
+                findings.push(ConfigError::new(key, None, origin, expected));
+                None
+            }
+        },
+    }
+}
+
 /// Parses an environment variable into a value. Text that does not parse as the setting's kind stays a string; the
 /// check of all values then reports what was expected.
 fn from_text(text: &str, doc: &SettingDoc, origin: &String) -> Value {
@@ -146,47 +183,4 @@ fn applications(text: &str, origin: &String) -> Value {
 
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
-}
-
-fn from_toml(value: toml::Value, origin: &String) -> Value {
-    let kind = match value {
-        toml::Value::String(text) => ValueKind::String(text),
-        toml::Value::Integer(number) => ValueKind::I64(number),
-        toml::Value::Float(number) => ValueKind::Float(number),
-        toml::Value::Boolean(switch) => ValueKind::Boolean(switch),
-        toml::Value::Datetime(time) => ValueKind::String(time.to_string()),
-        toml::Value::Array(values) => {
-            ValueKind::Array(values.into_iter().map(|value| from_toml(value, origin)).collect())
-        }
-        toml::Value::Table(table) => ValueKind::Table(
-            table
-                .into_iter()
-                .map(|(key, value)| (key, from_toml(value, origin)))
-                .collect(),
-        ),
-    };
-    Value::new(Some(origin), kind)
-}
-
-/// Returns the line, the column and the message of each syntax error in `text`. Returns only the first error of each
-/// line, since the others mostly follow from it. `first` is the error at which the strict parser stopped, used if the
-/// recovering parser finds none.
-fn syntax_errors(text: &str, first: &toml::de::Error) -> Vec<(usize, usize, String)> {
-    let (_, all) = toml::de::DeTable::parse_recoverable(text);
-    let place = |error: &toml::de::Error| {
-        let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-        (line, column, error.message().to_owned())
-    };
-    let mut places: Vec<_> = all.iter().map(place).collect();
-    places.sort_by_key(|(line, ..)| *line);
-    places.dedup_by_key(|(line, ..)| *line);
-    if places.is_empty() { vec![place(first)] } else { places }
-}
-
-/// Returns the line and the column of a byte of `text`, both counted from 1, columns in characters.
-pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = &text[..boundary(text, byte)];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (line, column)
 }

@@ -6,10 +6,17 @@ impl Sources {
     /// Returns a warning for each variable that has the name of a setting, but one underscore in place of two.
     pub fn misnamed_variables(&self) -> Vec<ConfigError> {
         let docs = reference();
+        let names: Vec<_> = docs
+            .iter()
+            .map(|doc| doc.key.split("[]").next().unwrap_or_default())
+            .collect();
         let meant = |name: &String| {
             let plain = name.strip_prefix("UTILBOT_")?.to_lowercase().replace("__", "_");
-            let doc = docs.iter().find(|doc| doc.key.replace('.', "_") == plain)?;
-            let right = format!("UTILBOT__{}", doc.key.to_uppercase().replace('.', "__"));
+            let (plain, file) = plain
+                .strip_suffix("_file")
+                .map_or((&*plain, ""), |plain| (plain, "__FILE"));
+            let key = names.iter().find(|key| key.replace('.', "_") == plain)?;
+            let right = format!("UTILBOT__{}{file}", key.to_uppercase().replace('.', "__"));
             let expected = format!("{right}, with two underscores: this variable sets nothing");
             Some(ConfigError::new(name, None, "the environment", expected))
         };

@@ -6,6 +6,7 @@
 //! environment; the caller passes that in.
 
 mod application;
+mod bind_address;
 mod check;
 mod contradiction;
 mod difference;
@@ -16,6 +17,7 @@ mod findings;
 mod key;
 mod layer;
 mod likeness;
+mod list_text;
 mod load;
 mod misnamed;
 mod print;
@@ -26,9 +28,13 @@ mod settings;
 mod snowflake;
 mod sources;
 mod timestamp;
+mod toml_text;
+mod unix_mode;
+mod variable;
 mod words;
 
 pub use application::{ApplicationSettings, DEFAULT_APPLICATION, PrivilegedIntent};
+pub use bind_address::{BindAddress, NotAnAddress};
 pub(crate) use contradiction::REDIS_URL;
 pub use draft::Draft;
 pub use error::{ConfigError, ConfigErrors};
@@ -47,6 +53,7 @@ pub use settings::{Settings, reference};
 pub use snowflake::Snowflake;
 pub use sources::Sources;
 pub use timestamp::{NotATimestamp, Timestamp};
+pub use unix_mode::{NotAMode, UnixMode};
 pub(crate) use words::is_application_id;
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Settings, setting::SettingDoc, settings::reference};
+use super::{Settings, error::printable, setting::SettingDoc, settings::reference};
 
 /// Maximum width of a comment line, in columns.
 const WIDTH: usize = 100;
 
 impl Settings {
-    /// Formats the effective settings as TOML, each with its meaning, secrets redacted. Apart from the secrets, loading
+    /// Formats the effective settings as TOML, each with its meaning and its origin, secrets redacted. Apart from the secrets, loading
     /// the output yields the same settings.
     pub fn to_toml(&self) -> String {
         let root = serde_json::to_value(self).unwrap_or_default();
@@ -20,47 +20,69 @@ impl Settings {
             match name.strip_suffix("[]") {
                 None => {
                     let values = name.split('.').try_fold(&root, |value, part| value.get(part));
-                    block(&mut out, &format!("[{name}]"), section, values, true);
+                    let origin = |key: &str| self.origin(key);
+                    block(&mut out, &format!("[{name}]"), section, values, Some(&origin));
                 }
-                Some(list) => entries(&mut out, list, section, root.get(list)),
+                Some(list) => self.entries(&mut out, list, section, root.get(list)),
             }
         }
         out
     }
+
+    /// Writes the entries of a list, comments only at the first. An empty list is written as comments alone.
+    fn entries(&self, out: &mut String, list: &str, section: &[SettingDoc], values: Option<&Value>) {
+        let values = values.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let header = format!("[[{list}]]");
+        let none = |_: &str| None;
+        if values.is_empty() {
+            block(out, &format!("# {header}"), section, None, Some(&none));
+        }
+        for (index, value) in values.iter().enumerate() {
+            let required = section.first().map_or("", |doc| name(&doc.key));
+            let header = match self.origin(&format!("{list}[{index}].{required}")) {
+                Some(origin) => format!("{}{header}", set_in(origin)),
+                None => header.clone(),
+            };
+            let origin: Option<&Origin<'_>> = if index == 0 { Some(&none) } else { None };
+            block(out, &header, section, Some(value), origin);
+        }
+    }
 }
 
-/// Writes the entries of a list, comments only at the first. An empty list is written as comments alone.
-fn entries(out: &mut String, list: &str, section: &[SettingDoc], values: Option<&Value>) {
-    let values = values.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let header = format!("[[{list}]]");
-    if values.is_empty() {
-        block(out, &format!("# {header}"), section, None, true);
-    }
-    for (index, value) in values.iter().enumerate() {
-        block(out, &header, section, Some(value), index == 0);
-    }
-}
+/// Returns the origin of the value of a key, if a source set it.
+type Origin<'a> = dyn Fn(&str) -> Option<&'a str> + 'a;
 
-fn block(out: &mut String, header: &str, section: &[SettingDoc], values: Option<&Value>, commented: bool) {
+/// Writes a section or an entry of a list. With `origins`, each setting has its meaning in front.
+fn block(out: &mut String, header: &str, section: &[SettingDoc], values: Option<&Value>, origins: Option<&Origin<'_>>) {
     if !out.is_empty() {
         out.push('\n');
     }
     out.push_str(header);
     out.push('\n');
     for doc in section {
-        let name = doc.key.rsplit('.').next().unwrap_or_default();
-        if commented {
+        let name = name(&doc.key);
+        if let Some(origins) = origins {
             comment(
                 out,
                 &format!("{} Default: {}.", doc.meaning, doc.default).replace("Default: required.", "Required."),
             );
+            if let Some(origin) = origins(&doc.key) {
+                out.push_str(&set_in(origin));
+            }
         }
         match values.and_then(|values| values.get(name)).and_then(to_toml) {
             Some(value) => out.extend([name, " = ", &value, "\n"]),
-            None if commented => out.extend(["# ", name, " =\n"]),
+            None if origins.is_some() => out.extend(["# ", name, " =\n"]),
             None => {}
         }
     }
+}
+
+/// Returns a comment that says where a value comes from.
+fn set_in(origin: &str) -> String {
+    let mut out = String::new();
+    comment(&mut out, &format!("Set in {}.", printable(origin)));
+    out
 }
 
 /// Formats a value as TOML for the right-hand side of an equals sign. Returns `None` for `null`, which TOML lacks.
@@ -82,6 +104,10 @@ fn comment(out: &mut String, text: &str) {
         column += width;
     }
     out.push('\n');
+}
+
+fn name(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or_default()
 }
 
 fn parent(key: &str) -> &str {

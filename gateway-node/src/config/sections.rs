@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use shared::compression::Level;
 
 use super::{
+    bind_address::BindAddress,
     secret::Secret,
     setting::{section, setting},
+    unix_mode::UnixMode,
     words::{is_log_filter, is_name, is_websocket_url},
 };
 
@@ -49,8 +51,12 @@ section! {
     /// The public listener.
     pub struct ServerSettings {
         /// Address and port of the public listener, which serves WebSockets, health and the HTTP API. Port 0 picks a
-        /// free port.
-        bind: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        /// free port. `unix:` and an absolute path stand for a Unix socket, for a proxy on the same machine: who may open
+        /// it is trusted like `server.trusted_proxies`.
+        bind: BindAddress = BindAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        /// Permissions of the Unix socket of `server.bind`, as octal digits such as `660`: who may write to it may
+        /// connect. If unset, what the process's umask leaves of 777.
+        unix_mode: Option<UnixMode> = None;
         /// Worker threads; 0 means one per core.
         workers: usize = 0, to 1024;
         /// URL at which clients reach the cluster (`ws://` or `wss://`), if it differs from the listener's. Discord's
@@ -272,8 +278,9 @@ section! {
 section! {
     /// The Redis or Valkey that the nodes share.
     pub struct RedisSettings {
-        /// URL of the server, `redis://[[user]:password@]host[:port][/db]`, or `rediss://` for TLS. If unset, the node
-        /// keeps everything in its own memory.
+        /// URL of the server, `redis://[[user]:password@]host[:port][/db]`, or `rediss://` for TLS, or
+        /// `redis+unix:///path?db=1&user=name&pass=password` for a Unix socket. If unset, the node keeps everything in its
+        /// own memory.
         url: Option<Secret> = None;
         /// PEM file with the certificate authority that verifies the server's certificate, instead of the system's;
         /// relative to the configuration file.

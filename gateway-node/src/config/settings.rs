@@ -1,11 +1,13 @@
 //! All settings of a node.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use shared::routing::{EventDefinition, EventTable};
 
@@ -20,6 +22,9 @@ use super::{
     setting::Section,
     sources::Sources,
 };
+
+/// The address that the peers of a Unix socket have (`transport::UNIX_PEER`).
+const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Declares every section once: its field in [`Settings`], its type, and its part of the reference.
 macro_rules! settings {
@@ -118,11 +123,11 @@ impl Settings {
     }
 
     /// Returns whether `/metrics` on the public port needs no key: as configured, or by default if the listener is on
-    /// loopback.
+    /// loopback. Behind a Unix socket is a proxy, which may have clients elsewhere.
     pub fn metrics_public(&self) -> bool {
         self.metrics
             .public
-            .unwrap_or_else(|| self.server.bind.ip().to_canonical().is_loopback())
+            .unwrap_or_else(|| self.server.bind.is_local() && self.server.bind.unix().is_none())
     }
 
     /// Returns the definition of an event, with its schema file read.
@@ -167,6 +172,17 @@ impl Settings {
         &self.sources
     }
 
+    /// Returns the origin of the value of `key`, if a source set it.
+    pub(super) fn origin(&self, key: &str) -> Option<&str> {
+        self.origins.is_set(key).then(|| self.origins.of(key))
+    }
+
+    /// Returns what was read from a file that an environment variable names: each setting or list of tables, and where
+    /// it comes from.
+    pub fn read_from_files(&self) -> Vec<(&str, &str)> {
+        self.origins.from_files()
+    }
+
     /// Returns a problem with the value of `key` that shows only when the value is used. The error includes the value
     /// and its origin; `expected` ends its line.
     pub fn problem(&self, key: &str, expected: impl Into<String>) -> ConfigError {
@@ -194,8 +210,8 @@ impl Settings {
         self.session.resume_window_ms.saturating_add(heartbeats)
     }
 
-    /// Completes the values that depend on others: paths relative to `file`, the default application, and the defaults
-    /// of `cluster.log_age_ms` and `http.request_bytes`.
+    /// Completes the values that depend on others: paths relative to `file`, the default application, the trust in the
+    /// peers of a Unix socket, and the defaults of `cluster.log_age_ms` and `http.request_bytes`.
     pub(super) fn complete(&mut self, file: Option<&Path>) {
         let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
         let tls = &mut self.server.tls;
@@ -207,13 +223,12 @@ impl Settings {
             (&mut tls.key, "server.tls.key"),
         ];
         for (path, key) in paths {
-            // Paths from the environment are relative to the node's working directory.
-            let from_file = !self.origins.of(key).starts_with("environment ");
-            absolute(path, if from_file { folder } else { Path::new("") });
+            absolute(path, self.origins.folder(key, folder));
         }
-        for event in &mut self.events {
-            absolute(&mut event.schema, folder);
-            absolute(&mut event.reply_schema, folder);
+        for (index, event) in self.events.iter_mut().enumerate() {
+            for (path, name) in [(&mut event.schema, "schema"), (&mut event.reply_schema, "reply_schema")] {
+                absolute(path, self.origins.folder(&format!("events[{index}].{name}"), folder));
+            }
         }
         let used = self.keys.is_empty() || self.keys.iter().any(|key| key.application == DEFAULT_APPLICATION);
         if used
@@ -223,6 +238,10 @@ impl Settings {
                 .any(|application| application.id == DEFAULT_APPLICATION)
         {
             self.applications.push(ApplicationSettings::from(DEFAULT_APPLICATION));
+        }
+        let unix_peer = IpNet::from(UNIX_PEER);
+        if self.server.bind.unix().is_some() && !self.server.trusted_proxies.contains(&unix_peer) {
+            self.server.trusted_proxies.push(unix_peer);
         }
         if !self.origins.is_set("cluster.log_age_ms") {
             self.cluster.log_age_ms = self.cluster.log_age_ms.max(self.resumable_ms());

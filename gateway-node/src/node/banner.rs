@@ -7,11 +7,13 @@ use std::{
 
 use serde_json::json;
 
+use crate::config::BindAddress;
+
 /// The banner of a node: JSON for programs, a few lines for people.
 #[derive(Debug, Clone)]
 pub struct Banner {
     /// The address of the public listener.
-    pub address: SocketAddr,
+    pub address: BindAddress,
     /// The address of the echo listener, if there is one.
     pub echo_address: Option<SocketAddr>,
     /// The address of the administration listener, if there is one.
@@ -27,9 +29,10 @@ pub struct Banner {
 impl Banner {
     /// Returns the URL of the WebSocket.
     pub fn url(&self) -> String {
-        self.public_url
-            .clone()
-            .unwrap_or_else(|| format!("{}://{}/", if self.is_tls { "wss" } else { "ws" }, self.address))
+        self.public_url.clone().unwrap_or_else(|| match &self.address {
+            BindAddress::Tcp(address) => format!("{}://{address}/", if self.is_tls { "wss" } else { "ws" }),
+            BindAddress::Unix(path) => format!("ws+unix://{}", path.display()),
+        })
     }
 
     /// Formats the banner as one line of JSON. `key` is the development key.
@@ -58,14 +61,23 @@ impl Banner {
     /// that this node was started with.
     pub fn text(&self, key: Option<&str>, program: &str) -> String {
         let (http, web_socket) = if self.is_tls { ("https", "wss") } else { ("http", "ws") };
-        let here = address_here(self.address);
         let mut text = format!(
-            "Utilbot Gateway {} listens on {}\n  node      {}\n  health    {http}://{here}/health\n  \
-             protocol  {http}://{here}/protocol\n",
+            "Utilbot Gateway {} listens on {}\n  node      {}\n",
             env!("CARGO_PKG_VERSION"),
             self.url(),
             self.node,
         );
+        // Of a Unix socket, curl takes the path as an option, and the host is of no importance.
+        let (here, curl) = match &self.address {
+            BindAddress::Tcp(address) => (address_here(*address).to_string(), "curl".to_owned()),
+            BindAddress::Unix(path) => ("localhost".to_owned(), format!("curl --unix-socket {}", path.display())),
+        };
+        if self.address.tcp().is_some() {
+            let _ = write!(
+                text,
+                "  health    {http}://{here}/health\n  protocol  {http}://{here}/protocol\n"
+            );
+        }
         let Some(key) = key else {
             return text;
         };
@@ -74,19 +86,26 @@ impl Banner {
             "  key       {key}\n            (development mode: a new key at every start, with every permission; it is \
              also the token\n            of a bot, of the application utilbot)\n"
         );
-        if !self.address.ip().to_canonical().is_loopback() {
+        if !self.address.is_local() {
             text.push_str(
                 "\nAnyone who reaches this port can try keys against it, without encryption. Use it in a network that \
                  you trust.\n",
             );
         }
+        if self.address.tcp().is_some() {
+            let _ = write!(
+                text,
+                "\nConnect a bot from a second terminal, and publish an event from a third:\n\n  \
+                 UTILBOT_KEY={key} {program} connect --url {web_socket}://{here}/\n  \
+                 UTILBOT_KEY={key} {program} publish --url {http}://{here} announce '{{\"text\":\"hello\"}}'\n\n\
+                 or without this program:\n\n"
+            );
+        } else {
+            text.push_str("\nPublish an event from a second terminal:\n\n");
+        }
         let _ = write!(
             text,
-            "\nConnect a bot from a second terminal, and publish an event from a third:\n\n  \
-             UTILBOT_KEY={key} {program} connect --url {web_socket}://{here}/\n  \
-             UTILBOT_KEY={key} {program} publish --url {http}://{here} announce '{{\"text\":\"hello\"}}'\n\n\
-             or without this program:\n\n  \
-             curl -H 'Authorization: Bearer {key}' {http}://{here}/api/v1/events \\\n    \
+            "  {curl} -H 'Authorization: Bearer {key}' {http}://{here}/api/v1/events \\\n    \
              -d '{{\"t\":\"announce\",\"d\":{{\"text\":\"hello\"}}}}'\n"
         );
         text
@@ -136,6 +155,16 @@ mod tests {
                 assert!(text.contains(&part), "{part} is not in {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_path() {
+        let banner = banner("unix:/run/u.sock");
+        assert!(banner.json(None).contains("\"address\":\"unix:/run/u.sock\""));
+        let text = banner.text(Some("development.s"), "p");
+        assert!(text.contains("listens on ws+unix:///run/u.sock\n"), "{text}");
+        assert!(text.contains("curl --unix-socket /run/u.sock -H "), "{text}");
+        assert!(!text.contains("connect --url"), "{text}");
     }
 
     #[test]

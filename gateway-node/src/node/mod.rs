@@ -7,12 +7,15 @@ mod keys;
 mod listeners;
 mod preflight;
 mod reload;
+mod service_manager;
+mod supervision;
 mod worker;
 
 use std::{
     cell::RefCell,
     io,
     net::TcpListener,
+    rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,13 +29,14 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::{banner::Banner, error::NodeError, preflight::Preflight};
+pub use self::{banner::Banner, error::NodeError, preflight::Preflight, service_manager::ServiceManager};
 pub(crate) use self::{banner::address_here, preflight::redis_tls};
 use self::{
     descriptors::Descriptors,
     keys::NodeKeys,
     listeners::Listeners,
     reload::{Names, Reload, log_warnings},
+    supervision::Supervision,
     worker::WorkerConfig,
 };
 use crate::{
@@ -60,15 +64,13 @@ use crate::{
     requests::{RequestSlots, Requests},
     resume::DiscordSessions,
     session::{DiscordSessionSettings, ENDINGS, MemberLists, V1SessionSettings},
-    transport::{Limits, OutboxPool},
+    transport::{Limits, OutboxPool, SocketFile},
 };
 
 /// How often the client errors that were left out of the log are summarised there.
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
 /// How long an HTTP connection is still read after a request was answered before its body arrived.
 const LINGER: Duration = Duration::from_secs(1);
-/// How often a starting node looks whether it is ready.
-const READINESS: Duration = Duration::from_millis(50);
 /// How long a stopping node waits for its last changes to reach the other nodes.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -97,6 +99,8 @@ pub struct Node {
     app: AppState,
     /// The backplane's background work.
     driving: Driving,
+    /// The file of the public listener, if it is a Unix socket.
+    file: Option<SocketFile>,
 }
 
 struct Signals {
@@ -147,7 +151,7 @@ impl Node {
         let descriptors = Descriptors::raise(workers);
         let admission = Admission::new(admission_limits(&settings, &descriptors));
         let client_errors = ClientErrorLog::new(Arc::clone(&metrics));
-        let listeners = Listeners::bind(&settings)?;
+        let mut listeners = Listeners::bind(&settings)?;
         let app = AppState {
             requests: Requests::new(registry.pending_replies(), Arc::clone(&backplane), Arc::clone(&metrics)),
             request_slots: RequestSlots::new(settings.limits.requests_in_flight),
@@ -160,7 +164,7 @@ impl Node {
             applications: applications.clone(),
             keyring,
             events: events.clone(),
-            public_url: PublicUrl::new(&settings, listeners.public.local_addr()?),
+            public_url: PublicUrl::new(&settings, &listeners.address),
             metrics,
             admission: admission.clone(),
             drain: drain_state.clone(),
@@ -171,6 +175,7 @@ impl Node {
         descriptors.log(settings.limits.connections);
         log_warnings(&preflight.warnings);
         let banner = banner(&settings, &listeners, &name)?;
+        let file = listeners.file.take();
         let server = listeners.serve(&config, workers, settings.limits.connections, certificate.as_ref())?;
         let (drain, over) = Drain::new(drain_state, settings.drain.clone(), registry.clone(), admission);
         Ok(Self {
@@ -191,14 +196,15 @@ impl Node {
             },
             app,
             driving,
+            file,
         })
     }
 
-    /// Runs until a signal stops the node and it has drained.
+    /// Runs until a signal stops the node and it has drained. `manager` is told how it is.
     ///
     /// # Errors
     /// If the server fails.
-    pub async fn run(self) -> Result<(), NodeError> {
+    pub async fn run(self, manager: ServiceManager) -> Result<(), NodeError> {
         let Self {
             server,
             handle,
@@ -209,6 +215,7 @@ impl Node {
             app,
             driving,
             banner,
+            file,
         } = self;
         let AppState {
             client_errors,
@@ -217,7 +224,9 @@ impl Node {
         } = app.clone();
         log::info!(address:% = banner.address, node = &*banner.node, version = env!("CARGO_PKG_VERSION"); "listening");
         actix_rt::spawn(app.cluster_sessions.clone().answer_questions());
-        actix_rt::spawn(log_readiness(app));
+        let supervision = Supervision::new(manager, app);
+        actix_rt::spawn(Rc::clone(&supervision).follow_status());
+        actix_rt::spawn(Rc::clone(&supervision).watch());
         let server = actix_rt::spawn(server);
         actix_rt::spawn(driving);
         let drain = drain.start();
@@ -228,7 +237,9 @@ impl Node {
                 _ = signals.terminate.recv() => "SIGTERM",
                 _ = signals.interrupt.recv() => "SIGINT",
                 _ = signals.hangup.recv() => {
-                    reload.run();
+                    supervision.reloading().await;
+                    let is_applied = reload.run();
+                    supervision.reloaded(is_applied).await;
                     continue;
                 }
                 _ = summary.tick() => {
@@ -240,10 +251,13 @@ impl Node {
                 log::error!(cause:% = error; "the drain does not respond, stopping at once");
                 break;
             }
+            supervision.stopping().await;
         }
         client_errors.finish();
         settle(&*backplane).await;
         retire(&*backplane).await;
+        // While the node still listens, so that it cannot be the file of another one.
+        drop(file);
         handle.stop(false).await;
         server.await.map_err(io::Error::other)??;
         Ok(())
@@ -282,7 +296,7 @@ fn registry(settings: &Settings, workers: usize, metrics: &Arc<Metrics>) -> Regi
 fn banner(settings: &Settings, listeners: &Listeners, name: &str) -> io::Result<Banner> {
     let address = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
     Ok(Banner {
-        address: listeners.public.local_addr()?,
+        address: listeners.address.clone(),
         echo_address: address(&listeners.echo)?,
         admin_address: address(&listeners.admin)?,
         node: name.to_owned(),
@@ -403,16 +417,6 @@ async fn settle(backplane: &dyn Backplane) {
     if tokio::time::timeout(SETTLING, settling).await.is_err() {
         log::warn!("stopping before all changes have reached the other nodes");
     }
-}
-
-/// Logs when the node is ready for clients for the first time.
-async fn log_readiness(app: AppState) {
-    let began = Instant::now();
-    while app.unready(&app.backplane.status()).is_some() {
-        tokio::time::sleep(READINESS).await;
-    }
-    let waited = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    log::info!(waited_ms = waited; "ready for clients");
 }
 
 /// Takes the node out of the list of nodes. If that fails, the others list it as dead once its lease has ended.

@@ -65,9 +65,9 @@ fn list<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
 }
 
 impl Reload {
-    /// Reloads keys, events, applications and the certificate. If anything is invalid, logs every problem and keeps
-    /// what is in force.
-    pub(super) fn run(&self) {
+    /// Reloads keys, events, applications and the certificate. If anything is invalid, logs every problem, keeps what is
+    /// in force, and returns `false`.
+    pub(super) fn run(&self) -> bool {
         let read = Preflight::read(self.settings.sources(), Occasion::Reload, crate::clock::wall_clock());
         let fresh = match read {
             Ok(fresh) => fresh,
@@ -75,7 +75,7 @@ impl Reload {
                 for error in errors.iter() {
                     log::error!(cause:% = error; "the configuration is invalid and was not applied");
                 }
-                return;
+                return false;
             }
         };
         if let (Some(certificate), Some(fresh)) = (&self.certificate, &fresh.certificate) {
@@ -97,6 +97,7 @@ impl Reload {
         }
         // Logged last: once this line appears, the new configuration is in force.
         log::info!(keys = key_count, events = event_count; "configuration reloaded");
+        true
     }
 }
 

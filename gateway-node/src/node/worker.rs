@@ -31,7 +31,7 @@ use crate::{
     http::{self, HttpState},
     registry::RegistryShard,
     session::{ClientNames, DiscordSessionSettings, MemberLists, Turns, V1SessionSettings, WorkerState},
-    transport::{Limits, Plain, PrefixedIo},
+    transport::{Limits, Plain, PrefixedIo, Socket},
 };
 
 /// Serves WebSockets and HTTP on one port: WebSocket upgrades go to a gate, everything else to an `App`. A macro,
@@ -79,9 +79,9 @@ pub(super) struct WorkerConfig {
 
 impl WorkerConfig {
     /// Returns the public listener: WebSockets and the HTTP API.
-    pub(super) fn public(
+    pub(super) fn public<T: Socket + Into<Plain> + 'static>(
         &self,
-    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Infallible, InitError = ()> + use<> {
+    ) -> impl ServiceFactory<T, Config = (), Response = (), Error = Infallible, InitError = ()> + use<T> {
         let app = App::new()
             .wrap(from_fn(http::admit))
             .configure(http::public(self.public.clone()));

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     EndReason, RegistryShard, SessionCommand, SessionKind, SessionMessage,
-    command::{CommandAll, CommandOne, GiveRequest, ShardCommand},
+    command::{CommandAll, CommandOne, GiveRequest, Ping, ShardCommand},
     listing::{ListSessions, Listed},
     shard::SessionEntry,
 };
@@ -210,6 +210,12 @@ impl Handler<GiveRequest> for ShardActor {
     fn handle(&mut self, GiveRequest { event, place }: GiveRequest, _: &mut Self::Context) {
         self.shard.give_request(&event, place);
     }
+}
+
+impl Handler<Ping> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
 impl Handler<ListSessions> for ShardActor {

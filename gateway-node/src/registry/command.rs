@@ -167,6 +167,11 @@ pub(super) struct CommandAll {
     pub(super) spread_command: SpreadCommand,
 }
 
+/// Asks a shard whether its worker runs. The answer is all there is.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Ping;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,7 +31,7 @@ use shared::{compression::Level, discord::Shard, job::JobId, session_id::Session
 
 use self::{
     actor::ShardActor,
-    command::{CommandAll, CommandOne, ShardCommand},
+    command::{CommandAll, CommandOne, Ping, ShardCommand},
     listing::{ListSessions, described},
 };
 pub use self::{
@@ -165,6 +165,18 @@ impl Registry {
     /// Returns whether fault injection commands of other nodes are carried out.
     pub fn allows_faults(&self) -> bool {
         self.inner.allows_faults.load(Relaxed)
+    }
+
+    /// Asks every worker for an answer. Returns whether all of them run; waits for those that are busy.
+    pub async fn answers(&self) -> bool {
+        let answers = self
+            .shards()
+            .into_iter()
+            .map(|shard| async move { shard.send(Ping).await.is_ok() });
+        futures_util::future::join_all(answers)
+            .await
+            .into_iter()
+            .all(|is_alive| is_alive)
     }
 
     /// Allows fault injection commands of other nodes.

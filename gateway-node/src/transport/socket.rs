@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
@@ -12,8 +12,11 @@ use std::{
 use actix_tls::accept::rustls_0_23::TlsStream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
+
+/// The address that stands for the peer of a connection over a Unix socket. No packet comes from it.
+pub const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A stream of bytes to a peer.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -30,13 +33,29 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-/// A TCP socket that can be written to without its driver, through [`Direct`].
+/// A socket without encryption that can be written to without its driver, through [`Direct`].
 #[derive(Debug)]
-pub struct Plain(Rc<RefCell<TcpStream>>);
+pub struct Plain(Rc<RefCell<PlainStream>>);
 
-/// A weak handle that writes to a TCP socket while its driver holds it.
+/// A weak handle that writes to a socket while its driver holds it.
 #[derive(Debug)]
-pub struct Direct(Weak<RefCell<TcpStream>>);
+pub struct Direct(Weak<RefCell<PlainStream>>);
+
+#[derive(Debug)]
+enum PlainStream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Calls a method of whichever stream it is.
+macro_rules! either {
+    ($stream:expr, $name:ident => $call:expr) => {
+        match $stream {
+            PlainStream::Tcp($name) => $call,
+            PlainStream::Unix($name) => $call,
+        }
+    };
+}
 
 impl Direct {
     /// Writes what the socket accepts without blocking and returns how many bytes that was. For a broken socket it
@@ -44,30 +63,36 @@ impl Direct {
     pub(super) fn write(&self, bytes: &[u8]) -> usize {
         self.0
             .upgrade()
-            .and_then(|stream| stream.borrow().try_write(bytes).ok())
+            .and_then(|stream| either!(&*stream.borrow(), stream => stream.try_write(bytes)).ok())
             .unwrap_or(0)
     }
 }
 
 impl Plain {
-    fn stream(&mut self) -> std::cell::RefMut<'_, TcpStream> {
+    fn stream(&mut self) -> std::cell::RefMut<'_, PlainStream> {
         self.0.borrow_mut()
     }
 }
 
 impl From<TcpStream> for Plain {
     fn from(stream: TcpStream) -> Self {
-        Self(Rc::new(RefCell::new(stream)))
+        Self(Rc::new(RefCell::new(PlainStream::Tcp(stream))))
+    }
+}
+
+impl From<UnixStream> for Plain {
+    fn from(stream: UnixStream) -> Self {
+        Self(Rc::new(RefCell::new(PlainStream::Unix(stream))))
     }
 }
 
 impl Socket for Plain {
     fn peer(&self) -> Option<SocketAddr> {
-        self.0.borrow().peer_addr().ok()
+        either!(&*self.0.borrow(), stream => stream.peer())
     }
 
     fn abort(&self) {
-        abort(&self.0.borrow());
+        either!(&*self.0.borrow(), stream => stream.abort());
     }
 
     fn direct(&self) -> Option<Direct> {
@@ -77,28 +102,43 @@ impl Socket for Plain {
 
 impl Socket for TlsStream<TcpStream> {
     fn peer(&self) -> Option<SocketAddr> {
-        self.get_ref().0.peer_addr().ok()
+        self.get_ref().0.peer()
     }
 
     fn abort(&self) {
-        abort(self.get_ref().0);
+        self.get_ref().0.abort();
     }
 }
 
-fn abort(stream: &TcpStream) {
-    // If this fails, the kernel times the connection out.
-    let _ = stream.set_zero_linger();
+impl Socket for TcpStream {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok()
+    }
+
+    fn abort(&self) {
+        // If this fails, the kernel times the connection out.
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Socket for UnixStream {
+    fn peer(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(UNIX_PEER, 0))
+    }
+
+    /// Nothing to do: a Unix socket that is closed is gone at once.
+    fn abort(&self) {}
 }
 
 impl AsyncRead for Plain {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream()).poll_read(cx, buffer)
+        either!(&mut *self.stream(), stream => Pin::new(stream).poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for Plain {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream()).poll_write(cx, bytes)
+        either!(&mut *self.stream(), stream => Pin::new(stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -106,7 +146,7 @@ impl AsyncWrite for Plain {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream()).poll_write_vectored(cx, slices)
+        either!(&mut *self.stream(), stream => Pin::new(stream).poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -118,6 +158,6 @@ impl AsyncWrite for Plain {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream()).poll_shutdown(cx)
+        either!(&mut *self.stream(), stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

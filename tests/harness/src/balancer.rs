@@ -2,6 +2,7 @@
 //! addresses are changed.
 
 use std::{
+    fmt::Display,
     fs::{self, File},
     net::SocketAddr,
     path::PathBuf,
@@ -31,18 +32,19 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Starts a balancer for three nodes, which it considers healthy until its first check, and waits until it accepts
-    /// connections.
-    pub async fn start(nodes: [SocketAddr; 3]) -> Self {
+    /// Starts a balancer for three nodes, each an address or `unix@` and a path. It considers them healthy until its
+    /// first check. Waits until it accepts connections.
+    pub async fn start(nodes: [impl Display; 3]) -> Self {
         Self::start_with(nodes, None).await
     }
 
     /// Like [`Self::start`], with the network whose proxies are trusted.
-    pub async fn start_with(nodes: [SocketAddr; 3], proxies: Option<&str>) -> Self {
+    pub async fn start_with(nodes: [impl Display; 3], proxies: Option<&str>) -> Self {
+        let nodes = nodes.map(|node| node.to_string());
         loop {
             let folder = tempfile::tempdir().expect("a folder for the configuration");
             let ports = [free_port().await, free_port().await];
-            fs::write(folder.path().join("haproxy.cfg"), configuration(ports, nodes)).expect("a file can be written");
+            fs::write(folder.path().join("haproxy.cfg"), configuration(ports, &nodes)).expect("a file can be written");
             let log = File::create(folder.path().join("log")).expect("a file can be made");
             let child = Command::new(tool_on_path("UTILBOT_TEST_HAPROXY", "haproxy"))
                 .args(["-db", "-f", "haproxy.cfg"])
@@ -102,7 +104,7 @@ impl Drop for Balancer {
 }
 
 /// Returns the committed configuration with these addresses in place of its own.
-fn configuration(ports: [u16; 2], nodes: [SocketAddr; 3]) -> String {
+fn configuration(ports: [u16; 2], nodes: &[String; 3]) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/haproxy.cfg");
     let mut text = fs::read_to_string(path).expect("the file of the deployment is there");
     let own = OWN.iter().zip(ports);

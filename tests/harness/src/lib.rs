@@ -26,8 +26,10 @@ mod prometheus;
 mod proxy;
 mod raw;
 mod redis;
+mod redis_user;
 mod setup;
 mod tool_report;
+mod unix_bridge;
 
 pub use self::{
     balancer::Balancer,
@@ -42,6 +44,7 @@ pub use self::{
     proxy::Proxy,
     raw::{Raw, RawFrame, frame, header, read_frames},
     redis::RedisProcess,
+    redis_user::documented_redis_rights,
     setup::{KEYS, SECRET, Setup, full_setup, key},
     tool_report::{ToolReport, conclude, conclude_quietly},
 };

@@ -2,6 +2,7 @@
 //! changed.
 
 use std::{
+    fmt::Display,
     fs::{self, File},
     net::SocketAddr,
     path::PathBuf,
@@ -28,12 +29,13 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx for three nodes, and waits until it accepts connections.
-    pub async fn start(nodes: [SocketAddr; 3]) -> Self {
+    /// Starts nginx for three nodes, each an address or `unix:` and a path, and waits until it accepts connections.
+    pub async fn start(nodes: [impl Display; 3]) -> Self {
+        let nodes = nodes.map(|node| node.to_string());
         loop {
             let folder = tempfile::tempdir().expect("a folder for the configuration");
             let port = free_port().await;
-            fs::write(folder.path().join("nginx.conf"), configuration(port, nodes)).expect("a file can be written");
+            fs::write(folder.path().join("nginx.conf"), configuration(port, &nodes)).expect("a file can be written");
             let log = File::create(folder.path().join("log")).expect("a file can be made");
             let child = Command::new(tool_on_path("UTILBOT_TEST_NGINX", "nginx"))
                 .arg("-p")
@@ -77,7 +79,7 @@ impl Nginx {
 }
 
 /// Returns the committed configuration with these addresses in place of its own, and with folders of its own.
-fn configuration(port: u16, nodes: [SocketAddr; 3]) -> String {
+fn configuration(port: u16, nodes: &[String; 3]) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nginx.conf");
     let mut text = fs::read_to_string(path).expect("the file of the deployment is there");
     let nodes = (1..).zip(nodes);

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     deadline::{WAIT, within, within_time},
     setup::{Setup, WrittenConfig},
+    unix_bridge::UnixBridge,
 };
 
 /// The length of a clock tick in /proc, in ms: Linux has reported 100 ticks a second on every architecture since 2.6.
@@ -35,6 +36,7 @@ pub struct NodeProcess {
     address: SocketAddr,
     banner: Value,
     log: watch::Receiver<String>,
+    _bridge: Option<UnixBridge>,
     _unread_log: Option<ChildStderr>,
     file: Option<WrittenConfig>,
 }
@@ -75,23 +77,28 @@ impl NodeProcess {
         }
         let banner: Value = serde_json::from_str(&line).expect("the first line is JSON");
         assert_eq!(banner["event"], "listening");
-        let address = banner["address"]
-            .as_str()
-            .expect("an address")
-            .parse()
-            .expect("an address");
+        let address = banner["address"].as_str().expect("an address");
+        let bridge = match address.strip_prefix("unix:") {
+            Some(path) => Some(UnixBridge::start(path.into()).await),
+            None => None,
+        };
+        let address = match &bridge {
+            Some(bridge) => bridge.address(),
+            None => address.parse().expect("an address"),
+        };
         Self {
             child,
             pid: Pid::from_raw(pid.cast_signed()),
             address,
             banner,
             log,
+            _bridge: bridge,
             _unread_log: unread_log,
             file,
         }
     }
 
-    /// The address of the public listener.
+    /// The address of the public listener, or of a port in front of its Unix socket.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -125,6 +132,11 @@ impl NodeProcess {
     /// The path of the configuration file.
     pub fn file(&self) -> &Path {
         &self.file.as_ref().expect("the node has a file").path
+    }
+
+    /// The id of the process.
+    pub fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// Sends a signal.

@@ -3,8 +3,11 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::Stdio,
+    time::Duration,
 };
 
 use nix::{
@@ -19,7 +22,18 @@ use super::{
     command::{run, tool_on_path},
     deadline::{WAIT, eventually, within},
     port::free_port,
+    redis_user::{NAME, PASSWORD, documented_redis_rights},
 };
+
+/// The user of [`RedisProcess::cli`] on a server whose default user is off, and its password.
+const TESTER: [&str; 2] = ["tester", "tester-password"];
+/// The database of the nodes on such a server.
+const DATABASE: &str = "1";
+/// How long the server may take to say which commands it has denied.
+const ASKING: Duration = Duration::from_secs(1);
+
+/// The name of its Unix socket in its folder.
+const SOCKET: &str = "redis.sock";
 
 /// The directives of every server. A test's own directives follow these and override them.
 const DIRECTIVES: [(&str, &str); 8] = [
@@ -42,6 +56,8 @@ pub struct RedisProcess {
     child: Option<Child>,
     port: u16,
     directives: Vec<(String, String)>,
+    /// Whether nodes are the user of the documentation, in a database other than 0. The default user is then off.
+    has_users: bool,
     /// Its own wall clock, if it has one.
     clock: Option<Clock>,
     folder: TempDir,
@@ -50,28 +66,31 @@ pub struct RedisProcess {
 }
 
 impl RedisProcess {
-    /// Starts a server with an append-only file, and waits until it answers.
+    /// Starts a server with an append-only file, and waits until it answers. Nodes that use its URL have the rights that
+    /// `docs/operations.md` gives them and no others, in a database other than 0. On drop, the test fails if the server
+    /// has denied them anything.
     pub async fn start() -> Self {
-        Self::start_with(&[]).await
+        Self::start_by(&[], true, None).await
     }
 
-    /// Like [`Self::start`], with additional directives for the configuration file, such as `requirepass`. With a
-    /// `tls-cert-file` the server accepts only TLS.
+    /// Like [`Self::start`], without users and with database 0, and with additional directives for the configuration
+    /// file, such as `requirepass`. With a `tls-cert-file` the server accepts only TLS.
     pub async fn start_with(directives: &[(&str, &str)]) -> Self {
-        Self::start_by(directives, None).await
+        Self::start_by(directives, false, None).await
     }
 
     /// Like [`Self::start_with`], with a wall clock of its own, which shows the real time until [`Self::set_clock`].
     pub async fn start_with_clock(directives: &[(&str, &str)]) -> Self {
-        Self::start_by(directives, Some(Clock::start().await)).await
+        Self::start_by(directives, false, Some(Clock::start().await)).await
     }
 
-    async fn start_by(directives: &[(&str, &str)], clock: Option<Clock>) -> Self {
+    async fn start_by(directives: &[(&str, &str)], has_users: bool, clock: Option<Clock>) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut server = Self {
             child: None,
             port: free_port().await,
             directives: directives.iter().map(owned).collect(),
+            has_users,
             clock,
             folder: tempfile::tempdir().expect("a folder for the data"),
             is_cut: false,
@@ -85,10 +104,18 @@ impl RedisProcess {
         server
     }
 
-    /// The URL for clients, without the password.
+    /// The URL for nodes, without the password of `requirepass`.
     pub fn url(&self) -> String {
+        if self.has_users {
+            return format!("redis://{NAME}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", self.port);
+        }
         let scheme = if self.has_tls() { "rediss" } else { "redis" };
         format!("{scheme}://127.0.0.1:{}/", self.port)
+    }
+
+    /// The path of its Unix socket, on which it listens too.
+    pub fn unix_socket(&self) -> PathBuf {
+        self.folder.path().join(SOCKET)
     }
 
     /// The port, which stays the same over restarts.
@@ -185,6 +212,11 @@ impl RedisProcess {
         if let Some(password) = self.directive("requirepass") {
             command.env("REDISCLI_AUTH", password);
         }
+        if self.has_users {
+            command
+                .env("REDISCLI_AUTH", TESTER[1])
+                .args(["--user", TESTER[0], "-n", DATABASE]);
+        }
         let ran = run(command.args(arguments), WAIT).await;
         ran.stdout.trim_end_matches('\n').to_owned()
     }
@@ -226,7 +258,32 @@ impl RedisProcess {
         for (name, value) in DIRECTIVES.into_iter().chain(own) {
             writeln!(text, "{name} {value}").expect("writing to memory cannot fail");
         }
+        writeln!(text, "unixsocket {SOCKET}").expect("writing to memory cannot fail");
+        if self.has_users {
+            let [tester, password] = TESTER;
+            let rights = documented_redis_rights().join(" ");
+            write!(
+                text,
+                // Redis replays its append-only file with the rights of the default user.
+                "user default off ~* &* +@all\nuser {tester} on >{password} ~* &* +@all\nuser {NAME} on >{PASSWORD} {rights}\n\
+                 masteruser {tester}\nmasterauth {password}\n"
+            )
+            .expect("writing to memory cannot fail");
+        }
         text
+    }
+
+    /// Returns the log of what the server has denied, as RESP. `None` if it does not answer.
+    fn denied(&self) -> Option<String> {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let mut stream = TcpStream::connect_timeout(&address, ASKING).ok()?;
+        stream.set_read_timeout(Some(ASKING)).ok()?;
+        let [tester, password] = TESTER;
+        let request = format!("AUTH {tester} {password}\r\nACL LOG\r\nQUIT\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
     }
 
     /// Waits until it answers. Returns `false` if it exited because its port was taken.
@@ -264,5 +321,18 @@ impl RedisProcess {
         let line = manifest.lines().rfind(|line| line.ends_with("type i"));
         let name = line.and_then(|line| line.strip_prefix("file ")?.split(' ').next());
         folder.join(name.expect("the manifest names an incremental file"))
+    }
+}
+
+impl Drop for RedisProcess {
+    /// Fails the test if the server has denied the nodes a command, a key or a channel.
+    fn drop(&mut self) {
+        if !self.has_users || self.child.is_none() || std::thread::panicking() {
+            return;
+        }
+        // A server that is suspended does not answer.
+        if let Some(denied) = self.denied() {
+            assert_eq!(denied, "+OK\r\n*0\r\n+OK\r\n", "Redis has denied the nodes something");
+        }
     }
 }

@@ -9,6 +9,7 @@ mod haproxy_limits;
 mod kubernetes;
 mod monitoring;
 mod setup;
+mod systemd;
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
@@ -131,20 +132,6 @@ async fn the_example_configuration_is_valid() {
     let ran = node("check-config", &Environment::new()).await;
     assert!(ran.status.success(), "{ran:?}");
     assert_eq!(ran.stderr, "");
-}
-
-#[tokio::test]
-async fn the_systemd_unit_gives_a_node_time_to_drain() {
-    let unit = read("deploy/systemd/utilbot-gateway.service");
-    let value = |key: &str| {
-        let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.unwrap_or_else(|| panic!("no {key}"))
-    };
-    let leave = time_to_drain(&settings(&Environment::new()).await);
-    assert!(duration(value("TimeoutStopSec")) > leave);
-    assert_eq!(value("KillSignal"), "SIGTERM");
-    assert_eq!(value("RestartPreventExitStatus"), "64");
-    assert!(value("ExecStart").contains("gateway-node serve --config "));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     io::{self, Write},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -35,6 +36,8 @@ const HELD_LINES: usize = 64;
 pub(super) struct ClientOptions {
     /// The URL, with its query.
     pub(super) url: String,
+    /// The Unix socket to connect to, instead of the host in the URL.
+    pub(super) unix: Option<PathBuf>,
     /// How to encrypt, if the URL asks for it.
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) key: SecretString,

@@ -10,11 +10,11 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use shared::v1::{EVENT_REFUSED, REPLY, REPLY_FAILED, RESERVED_EVENTS};
 use tokio::{
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    WebSocketStream,
     tungstenite::{
         Error, Message,
         protocol::{CloseFrame, frame::coding::CloseCode},
@@ -28,8 +28,6 @@ use super::{
     packet::{self, Packet},
     render::{Direction, PrintedRecord},
 };
-
-type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How long Hello may take. A gateway sends it immediately.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,9 +62,9 @@ enum Wake {
     Deadline,
 }
 
-struct GatewayConnection<'a, W> {
+struct GatewayConnection<'a, W, S> {
     client: &'a mut ConnectClient<W>,
-    socket: ClientSocket,
+    socket: WebSocketStream<S>,
     phase: ConnectPhase,
     /// When the phase times out.
     deadline: Option<Instant>,
@@ -85,7 +83,10 @@ struct GatewayConnection<'a, W> {
 /// # Errors
 ///
 /// If the output can no longer be written.
-pub(super) async fn drive<W: Write>(client: &mut ConnectClient<W>, socket: ClientSocket) -> io::Result<ClientEnd> {
+pub(super) async fn drive<W: Write, S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut ConnectClient<W>,
+    socket: WebSocketStream<S>,
+) -> io::Result<ClientEnd> {
     let mut connection = GatewayConnection {
         client,
         socket,
@@ -108,7 +109,7 @@ pub(super) async fn drive<W: Write>(client: &mut ConnectClient<W>, socket: Clien
     }
 }
 
-impl<W: Write> GatewayConnection<'_, W> {
+impl<W: Write, S: AsyncRead + AsyncWrite + Unpin> GatewayConnection<'_, W, S> {
     async fn wake(&mut self) -> Wake {
         let closing = self.phase == ConnectPhase::Closing;
         let heartbeat = self.heartbeat.as_ref().map(Heartbeat::wake);

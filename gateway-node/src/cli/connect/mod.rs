@@ -92,6 +92,7 @@ pub fn run(args: &ConnectArgs, environment: impl IntoIterator<Item = (String, St
     };
     let options = ClientOptions {
         url,
+        unix: target.unix.clone(),
         tls,
         key: key.clone(),
         client_type: args.kind(),

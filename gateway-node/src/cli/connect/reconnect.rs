@@ -5,10 +5,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 use tokio_tungstenite::{
-    Connector, connect_async_tls_with_config,
-    tungstenite::{Error, protocol::WebSocketConfig},
+    Connector, WebSocketStream, client_async_with_config, connect_async_tls_with_config,
+    tungstenite::{Error, handshake::client::Response, protocol::WebSocketConfig},
 };
 
 use super::{
@@ -58,19 +62,32 @@ impl<W: Write> ConnectClient<W> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
+        if let Some(path) = self.options.unix.clone() {
+            let connecting = async {
+                let stream = UnixStream::connect(path).await?;
+                client_async_with_config(&url, stream, Some(config)).await
+            };
+            return self.connect(&url, connecting).await;
+        }
         let connector = self.options.tls.clone().map_or(Connector::Plain, Connector::Rustls);
-        let connector = Some(connector);
-        let connecting = timeout(
-            CONNECT_TIMEOUT,
-            connect_async_tls_with_config(&url, Some(config), true, connector),
-        );
+        let connecting = connect_async_tls_with_config(&url, Some(config), true, Some(connector));
+        self.connect(&url, connecting).await
+    }
+
+    /// Waits for a connection to `url`, and runs it.
+    async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        url: &str,
+        connecting: impl Future<Output = Result<(WebSocketStream<S>, Response), Error>>,
+    ) -> io::Result<ClientEnd> {
+        let connecting = timeout(CONNECT_TIMEOUT, connecting);
         let connected = tokio::select! {
             connected = connecting => connected,
             stop = stopped(&mut self.stop) => return Ok(ClientEnd::Stopped(stop)),
         };
         match connected {
             Ok(Ok((socket, _response))) => {
-                self.show(&PrintedRecord::Connected { url: &url })?;
+                self.show(&PrintedRecord::Connected { url })?;
                 connection::drive(self, socket).await
             }
             Ok(Err(error)) => {

@@ -91,6 +91,7 @@ where
 
 fn options(url: String) -> ClientOptions {
     ClientOptions {
+        unix: None,
         url,
         tls: None,
         key: KEY.into(),

@@ -15,7 +15,7 @@ fn refuses(text: &str, line: &str) {
 
 #[test]
 fn redis_needs_a_redis_url_and_takes_a_ca_only_with_tls() {
-    let line = "redis.url = <redacted> in u.toml: expected a URL that starts with redis:// or rediss://";
+    let line = "redis.url = <redacted> in u.toml: expected a URL that starts with redis://, rediss:// or redis+unix://";
     refuses("[redis]\nurl = 'http://:hunter2@host'", line);
     let error = variable("UTILBOT__REDIS__URL", "hunter2").map(|_| ()).unwrap_err();
     assert_eq!(

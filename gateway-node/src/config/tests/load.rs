@@ -87,7 +87,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
         log_format: Some("json"),
     };
     let settings = given.load().unwrap();
-    assert_eq!(settings.server.bind.port(), 3);
+    assert_eq!(settings.server.bind.tcp().unwrap().port(), 3);
     assert_eq!(settings.server.workers, 2);
     assert_eq!(settings.server.backlog, 1);
     assert_eq!(settings.log.format, LogFormat::Json);
@@ -100,7 +100,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
     }
     .load()
     .unwrap();
-    assert_eq!(settings.server.bind.port(), 2);
+    assert_eq!(settings.server.bind.tcp().unwrap().port(), 2);
 }
 
 #[test]
@@ -167,6 +167,8 @@ fn variables_with_the_name_of_a_setting_but_one_underscore_are_warned_of() {
         );
         assert_eq!(warnings(name), [expected]);
     }
+    assert!(warnings("UTILBOT_REDIS_URL_FILE")[0].contains("expected UTILBOT__REDIS__URL__FILE, with two underscores"));
+    assert!(warnings("UTILBOT_KEYS_FILE")[0].contains("expected UTILBOT__KEYS__FILE, with two underscores"));
     for name in ["UTILBOT_KEY", "UTILBOT_TEST_GATEWAY", "PATH"] {
         assert_eq!(warnings(name), [""; 0], "{name}");
     }
@@ -405,7 +407,10 @@ fn a_reload_reads_the_same_sources_again() {
         .unwrap();
     std::fs::write(&path, "[limits]\nconnections = 2").unwrap();
     let again = settings.sources().load().unwrap();
-    assert_eq!((again.limits.connections, again.server.bind.port()), (2, 9));
+    assert_eq!(
+        (again.limits.connections, again.server.bind.tcp().unwrap().port()),
+        (2, 9)
+    );
     std::fs::write(&path, "[limits]\nconnections = 'x'").unwrap();
     assert!(again.sources().load().is_err());
 }

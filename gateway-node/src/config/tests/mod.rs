@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 mod contradictions;
+mod from_files;
 mod load;
 mod page;
 mod print;

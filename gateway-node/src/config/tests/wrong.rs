@@ -36,7 +36,7 @@ fn an_unknown_key_is_reported_with_the_valid_keys() {
     );
     refuses(
         "[server]\nzlib_level = 5",
-        "server.zlib_level in u.toml: expected one of the keys bind, workers, public_url, backlog, trusted_proxies, \
+        "server.zlib_level in u.toml: expected one of the keys bind, unix_mode, workers, public_url, backlog, trusted_proxies, \
          allowed_origins, allowed_hosts, tls; did you mean compression.zlib_level?",
     );
     refuses(
@@ -102,7 +102,7 @@ fn every_problem_gets_its_own_line() {
             "limits.message_bytes = 0 in u.toml: expected a number of bytes from 1",
             "limits.connections = \"x\" in u.toml: expected a whole number from 1",
             "keys[1].type = \"robot\" in u.toml: expected bot, website, service or a list of them",
-            "redis.url = <redacted> in u.toml: expected a URL that starts with redis:// or rediss://",
+            "redis.url = <redacted> in u.toml: expected a URL that starts with redis://, rediss:// or redis+unix://",
             "keys[0].id = \"a\" in u.toml: expected exactly one of secret and hash in this entry",
             "keys[1].id = \"a\" in u.toml: expected a unique id",
             "keys[1].application = \"shop\" in u.toml: expected one of the applications utilbot",
@@ -208,7 +208,8 @@ fn an_invalid_value_is_reported_with_the_unit_and_range() {
     );
     refuses(
         "[server]\nbind = 'localhost'",
-        "server.bind = \"localhost\" in u.toml: expected an address and port such as 127.0.0.1:8080",
+        "server.bind = \"localhost\" in u.toml: expected an address and port such as 127.0.0.1:8080, or unix: and the absolute \
+         path of a socket (at most 107 bytes)",
     );
     refuses(
         "[server]\ntrusted_proxies = ['10.0.0.0/33']",
@@ -430,7 +431,7 @@ fn an_invalid_environment_variable_is_reported() {
         (
             "UTILBOT__SERVER",
             "x",
-            "server in environment UTILBOT__SERVER: expected a section with the keys bind, workers, public_url, \
+            "server in environment UTILBOT__SERVER: expected a section with the keys bind, unix_mode, workers, public_url, \
              backlog, trusted_proxies, allowed_origins, allowed_hosts, tls",
         ),
         (
@@ -441,8 +442,8 @@ fn an_invalid_environment_variable_is_reported() {
         (
             "UTILBOT__KEYS__0__SECRET",
             "hunter2",
-            "keys.0.secret in environment UTILBOT__KEYS__0__SECRET: expected keys and events to be listed in the \
-             configuration file",
+            "keys.0.secret in environment UTILBOT__KEYS__0__SECRET: expected keys to be listed in the \
+             configuration file, in UTILBOT__KEYS, or in the file that UTILBOT__KEYS__FILE names",
         ),
         (
             "UTILBOT__APPLICATIONS",
@@ -471,7 +472,8 @@ fn an_invalid_flag_is_reported() {
     .unwrap_err();
     assert_eq!(
         bind,
-        "configuration: server.bind = \"here\" in flag --bind: expected an address and port such as 127.0.0.1:8080"
+        "configuration: server.bind = \"here\" in flag --bind: expected an address and port such as 127.0.0.1:8080, or unix: and the absolute \
+         path of a socket (at most 107 bytes)"
     );
     let format = Given {
         log_format: Some("xml"),

@@ -81,7 +81,7 @@ impl Measured {
 pub fn run(options: &ReplyOptions) -> Result<ReplyReport> {
     on_a_thread(|| {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let redis = runtime.block_on(RedisProcess::start());
+        let redis = runtime.block_on(RedisProcess::start_with(&[]));
         let settings = [
             ("limits.payloads_per_minute", u32::MAX.to_string()),
             // The clients send no heartbeats.

@@ -88,7 +88,7 @@ fn file(bots: u32) -> String {
 
 fn measure(options: &ReportsOptions) -> Result<ReportsSummary> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let redis = runtime.block_on(RedisProcess::start());
+    let redis = runtime.block_on(RedisProcess::start_with(&[]));
     let settings = [("redis.url", redis.url())];
     let gateway = Gateway::start_with(&binary(options.gateway.as_deref())?, &settings, &file(options.bots))?;
     let mut http = Http::connect(gateway.address, &key("publisher"))?;

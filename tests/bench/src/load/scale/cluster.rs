@@ -37,7 +37,7 @@ pub(super) struct ClusterMeasurement {
 /// Starts Redis, nodes and clients, publishes the events on one node, and measures all three.
 pub(super) fn measure(binary: &Path, sessions: u32, events: u32) -> Result<ClusterMeasurement> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let redis = runtime.block_on(RedisProcess::start());
+    let redis = runtime.block_on(RedisProcess::start_with(&[]));
     let each = sessions / NODES;
     let settings = [
         ("redis.url", redis.url()),
