@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
-    rc::{Rc, Weak},
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -34,18 +34,15 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin {
 #[derive(Debug)]
 pub struct Plain(Rc<RefCell<TcpStream>>);
 
-/// A weak handle that writes to a TCP socket while its driver holds it.
+/// A handle that writes to a TCP socket while its driver holds it. The driver takes it from the outbox when it ends.
 #[derive(Debug)]
-pub struct Direct(Weak<RefCell<TcpStream>>);
+pub struct Direct(Rc<RefCell<TcpStream>>);
 
 impl Direct {
     /// Writes what the socket accepts without blocking and returns how many bytes that was. For a broken socket it
     /// returns 0; the driver will meet the error.
     pub(super) fn write(&self, bytes: &[u8]) -> usize {
-        self.0
-            .upgrade()
-            .and_then(|stream| stream.borrow().try_write(bytes).ok())
-            .unwrap_or(0)
+        self.0.borrow().try_write(bytes).unwrap_or(0)
     }
 }
 
@@ -71,7 +68,7 @@ impl Socket for Plain {
     }
 
     fn direct(&self) -> Option<Direct> {
-        Some(Direct(Rc::downgrade(&self.0)))
+        Some(Direct(Rc::clone(&self.0)))
     }
 }
 
