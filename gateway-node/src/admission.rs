@@ -106,6 +106,9 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// The names of all reasons.
+    pub const CODES: [&'static str; 3] = ["full", "connections_per_address", "connection_attempts"];
+
     /// The name of the reason in metrics and in responses.
     pub const fn code(self) -> &'static str {
         match self {

@@ -52,6 +52,13 @@ impl Applications {
         self.0.load().get(id).map(Arc::clone)
     }
 
+    /// Returns the ids of all applications, in order.
+    pub fn ids(&self) -> Vec<Arc<str>> {
+        let mut ids: Vec<_> = self.0.load().keys().map(Arc::clone).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Replaces all applications.
     pub fn replace(&self, settings: &[ApplicationSettings]) {
         self.0.store(Arc::new(by_id(settings)));

@@ -25,7 +25,7 @@ const ADDRESSES: usize = 1024;
 /// The log target of the lines. The name of this module would put the word "error" into every line.
 const TARGET: &str = "gateway_node::clients";
 /// The name of a fault of the node in the metrics.
-const FAULT: &str = "internal fault";
+pub const FAULT: &str = "internal fault";
 
 /// Logs and counts the errors of clients. Clones share the counts.
 #[derive(Clone, Default)]

@@ -34,6 +34,7 @@ pub mod auth;
 pub mod backends;
 mod backoff;
 pub mod backplane;
+pub mod certificates;
 pub mod cli;
 pub mod client_error_log;
 mod clock;

@@ -39,6 +39,22 @@ impl Close {
     /// The client reads more slowly than its events arrive.
     pub const TOO_SLOW: Self = Self::new(1013, "The client reads too slowly.");
 
+    /// The whole catalogue.
+    pub const ALL: [Self; 12] = [
+        Self::NORMAL,
+        Self::GOING_AWAY,
+        Self::PROTOCOL_ERROR,
+        Self::INVALID_PAYLOAD,
+        Self::RATE_LIMITED,
+        Self::KICKED,
+        Self::TOO_BIG,
+        Self::INTERNAL,
+        Self::RESTARTING,
+        Self::OVERLOADED,
+        Self::UNAVAILABLE,
+        Self::TOO_SLOW,
+    ];
+
     pub(crate) const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason }
     }
@@ -50,20 +66,6 @@ mod tests {
 
     #[test]
     fn the_catalogue_is_pinned() {
-        let catalogue = [
-            Close::NORMAL,
-            Close::GOING_AWAY,
-            Close::PROTOCOL_ERROR,
-            Close::INVALID_PAYLOAD,
-            Close::RATE_LIMITED,
-            Close::KICKED,
-            Close::TOO_BIG,
-            Close::INTERNAL,
-            Close::RESTARTING,
-            Close::OVERLOADED,
-            Close::UNAVAILABLE,
-            Close::TOO_SLOW,
-        ];
         let pinned = [
             (1000, "Normal closure."),
             (1001, "Going away."),
@@ -78,6 +80,6 @@ mod tests {
             (1013, "Redis is unavailable."),
             (1013, "The client reads too slowly."),
         ];
-        assert_eq!(catalogue.map(|close| (close.code, close.reason)), pinned);
+        assert_eq!(Close::ALL.map(|close| (close.code, close.reason)), pinned);
     }
 }

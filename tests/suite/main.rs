@@ -58,6 +58,7 @@ mod keys;
 mod load;
 mod load_tools;
 mod logs;
+mod measurements;
 mod methods;
 mod metrics;
 mod outcomes;

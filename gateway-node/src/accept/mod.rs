@@ -22,5 +22,14 @@ pub use self::{
     http_connection::{HttpConnection, HttpIo, HttpLimits, RequestGuard},
     limit::{Accept, ConnectionError, Reception},
     peek::{HEAD_TIMEOUT, Peek},
-    upgrade::{Purpose, Upgrader, serve},
+    upgrade::{Purpose, REFUSALS, Upgrader, serve},
 };
+
+/// The errors of clients of plain HTTP and of TLS, as the metrics name them.
+pub const PROBLEMS: [&str; 5] = [
+    "malformed request",
+    "slow request head",
+    "slow request",
+    "slow tls handshake",
+    "malformed tls handshake",
+];

@@ -61,6 +61,8 @@ fn upgrader(origins: &[&str]) -> Rc<Upgrader> {
             outboxes: OutboxPool::new(1 << 20),
             outbox_age: Duration::from_secs(10),
             linger: Duration::from_secs(2),
+            worker: Arc::default(),
+            began: Instant::now(),
         }),
         trusted_proxies: Arc::default(),
         browsers: BrowserPolicy::from(&settings(origins)),

@@ -97,6 +97,18 @@ impl Permits {
     }
 }
 
+/// The names of the reasons why requests may not open a WebSocket.
+pub const REFUSALS: [&str; 8] = [
+    "not_found",
+    "origin",
+    "host",
+    "draining",
+    "full",
+    "connections_per_address",
+    "connection_attempts",
+    "handshake",
+];
+
 /// Why a request may not open a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UpgradeError {

@@ -310,6 +310,19 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// All label values in the metrics.
+    pub const WORDS: [&'static str; 9] = [
+        "no_receiver",
+        "overloaded",
+        "away",
+        "refused",
+        "unknown",
+        "expired",
+        "key_reused",
+        "too_many_idempotency_keys",
+        "too_many_jobs",
+    ];
+
     /// The label value in the metrics.
     pub const fn word(&self) -> &'static str {
         match self {
@@ -338,6 +351,9 @@ pub struct BackplaneStatus {
     /// Why the backplane is unavailable or the node is not ready, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The bytes of this node's events that wait for the log.
+    #[serde(skip)]
+    pub held_bytes: usize,
     /// The log of each application.
     pub logs: Vec<LogStatus>,
 }
@@ -354,6 +370,9 @@ pub struct LogStatus {
     pub top: u64,
     /// The number of entries that this node has still to deliver; 0 if it has no receiver.
     pub lag: u64,
+    /// For how long there have been such entries.
+    #[serde(skip)]
+    pub behind: Duration,
     /// The guild counts that were broadcast last.
     #[serde(skip)]
     pub counts: GuildCount,

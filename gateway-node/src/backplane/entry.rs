@@ -10,6 +10,7 @@ use shared::{
     user::UserId,
 };
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::{
     job::DeliveredJob,
@@ -30,6 +31,8 @@ pub struct Entry {
     pub audience: Audience,
     /// When it was appended, in milliseconds since the Unix epoch. 0 if that is not known.
     pub at: u64,
+    /// When this node accepted the event, or took the entry from the log if another node did.
+    pub accepted: Instant,
     /// If the event was appended again because its receivers had ended, the offset at which it was appended first.
     pub first: Option<u64>,
     /// The session that sent it. It never receives its own event.

@@ -92,6 +92,11 @@ impl DeliveryQueue {
         self.readers.len()
     }
 
+    /// Returns the bytes of the entries that the slowest shard has not read.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let state = self.lock();
         // An entry larger than the whole limit is accepted if the queue is empty.
@@ -195,6 +200,7 @@ mod tests {
             name: "n".into(),
             audience: Audience::Types(ClientTypes::from(ClientType::Bot)),
             at: 0,
+            accepted: tokio::time::Instant::now(),
             first: None,
             author: None,
             user: None,

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header, web};
 use serde::Serialize;
+use shared::v1::payload::GuildCount;
 
 use super::{ApiError, HttpState, error::RETRY_AFTER};
 use crate::{
     backplane::{BackplaneStatus, Peer},
     config::Permission,
     logging,
-    metrics::{Exposition, Moment, ProcessUse},
+    metrics::{Exposition, LogMoment, Moment, ProcessUse},
     registry::CountsSnapshot,
 };
 
@@ -109,22 +110,33 @@ pub(super) async fn open_metrics(request: HttpRequest, api: web::Data<HttpState>
         .and_then(|accept| accept.to_str().ok());
     let exposition = Exposition::of(accept);
     let backplane = api.app.backplane.status();
-    let lags: Vec<_> = backplane.logs.iter().map(|log| (&*log.application, log.lag)).collect();
-    let counts: Vec<_> = backplane
-        .logs
+    let applications = api.app.applications.ids();
+    let logs: Vec<_> = applications
         .iter()
-        .map(|log| (&*log.application, log.counts))
+        .map(|application| {
+            // An application whose log has had no entries may have none yet.
+            let log = backplane.logs.iter().find(|log| *log.application == **application);
+            LogMoment {
+                application,
+                lag: log.map_or(0, |log| log.lag),
+                lag_seconds: log.map_or(0.0, |log| log.behind.as_secs_f64()),
+                counts: log.map_or_else(GuildCount::default, |log| log.counts),
+                replay: api.app.registry.replay_moment(application),
+            }
+        })
         .collect();
     let moment = Moment {
         connections: api.app.admission.connections(),
         body_bytes: api.bodies.bytes(),
         outbox_bytes: api.outboxes.bytes(),
+        largest_outbox_bytes: api.outboxes.largest(),
         outboxes_condemned: api.outboxes.condemned(),
+        delivery_queue_bytes: api.app.registry.queued_bytes(),
+        held_bytes: backplane.held_bytes,
         sessions: &api.app.registry.counts().snapshot().by_kind(),
         is_draining: api.app.drain.is_draining(),
         is_backplane_available: backplane.available,
-        log_lags: &lags,
-        guild_counts: &counts,
+        logs: &logs,
         log_lines_dropped: logging::dropped_lines(),
         connections_limit: api.app.admission.limit(),
         process: ProcessUse::now(),

@@ -1,64 +1,51 @@
 //! The node's metrics. Label values come from the code and from the configuration, never from peers.
+//!
+//! What is counted for every delivery, read or write is counted per worker ([`WorkerMetrics`]). Everything else is shared
+//! by the threads. `registration` gives each family its name and its description, from which docs/metrics.md is made.
 
 mod exposition;
+mod known_labels;
+mod labels;
 mod moment;
+#[cfg(test)]
+mod page;
 mod process;
+mod redis;
+mod registration;
+#[cfg(test)]
+mod tests;
+mod worker;
 
-use std::{sync::Arc, time::Duration};
-
-use prometheus_client::{
-    encoding::{
-        EncodeLabelSet,
-        text::{encode_eof, encode_registry},
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-        info::Info,
-    },
-    registry::Registry,
+    time::{Duration, SystemTime},
 };
 
-pub use self::{exposition::Exposition, moment::Moment, process::ProcessUse};
+use parking_lot::Mutex;
+use prometheus_client::metrics::{
+    counter::Counter,
+    family::Family,
+    gauge::Gauge,
+    histogram::{Histogram, exponential_buckets},
+};
 
-/// The label of a counter that is split by reason.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReasonLabel {
-    /// The reason, a literal in the code.
-    pub reason: &'static str,
-}
-
-/// The label of the counter of ended sessions.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct EndingLabel {
-    /// The close code that the gateway sent, or 0 if the client left first.
-    pub code: u16,
-}
-
-/// The label of the counter of requests.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabel {
-    /// The outcome, a literal in the code.
-    pub outcome: &'static str,
-}
-
-/// The labels of the counter of HTTP requests.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct HttpLabels {
-    /// The pattern of the path, from the table of routes.
-    pub route: String,
-    /// The status of the response.
-    pub code: u16,
-}
-
-/// The label of a family that is split by application.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ApplicationLabel {
-    /// The application, as configured.
-    pub application: Arc<str>,
-}
+pub use self::{
+    exposition::Exposition,
+    known_labels::KnownLabels,
+    labels::{
+        ApplicationLabel, CertificateLabel, DirectionLabel, EndingLabel, HttpLabels, OutcomeLabel, ReasonLabel,
+        ReplayEvictionLabels, ResultLabel, ScriptLabel,
+    },
+    moment::{LogMoment, Moment, ReplayMoment},
+    process::ProcessUse,
+    redis::RedisMetrics,
+    worker::{WorkerCounter, WorkerHistogram, WorkerMetrics},
+};
 
 /// Every counter of the node, shared by its threads.
 #[derive(Debug, Default)]
@@ -83,6 +70,8 @@ pub struct Metrics {
     pub http_responses: Family<HttpLabels, Counter>,
     /// Why sessions ended.
     pub session_endings: Family<ReasonLabel, Counter>,
+    /// Resumes of Discord sessions that are over, by result.
+    pub resumes: Family<ResultLabel, Counter>,
     /// Entries accepted by the log.
     pub entries: Counter,
     /// Entries without any receiver.
@@ -113,8 +102,6 @@ pub struct Metrics {
     pub sessions_caught_up: Counter,
     /// Sessions that had missed events which the log no longer had.
     pub sessions_with_lost_events: Counter,
-    /// Entries put into an outbox.
-    pub deliveries: Counter,
     /// Text frames encoded for entries, at most one per entry, and one with its position.
     pub encoded_text: Counter,
     /// Compressed frames encoded for entries, at most one per entry, and one with its position.
@@ -125,8 +112,16 @@ pub struct Metrics {
     pub backplane_connections: Counter,
     /// Times that the backplane became unavailable, or could not be reached.
     pub backplane_problems: Counter,
+    /// When the certificates expire, in seconds since the Unix epoch.
+    pub certificates: Family<CertificateLabel, Gauge<i64>>,
     /// How long things took.
     pub durations: Durations,
+    /// What is counted about Redis. Rendered only if its labels were begun.
+    pub redis: RedisMetrics,
+    /// Whether the known labels were begun.
+    is_begun: AtomicBool,
+    /// The counters of each worker.
+    workers: Mutex<Vec<Arc<WorkerMetrics>>>,
 }
 
 /// How long things took, in seconds.
@@ -134,8 +129,10 @@ pub struct Metrics {
 pub struct Durations {
     /// From the publication of events to their acceptance by the log.
     pub publish: Histogram,
-    /// From an Identify or Resume to the session, for those that succeed.
+    /// From an Identify to the session, for those that succeed.
     pub identify: Histogram,
+    /// From a Resume until the session belongs to the connection, for those that succeed.
+    pub resume: Histogram,
 }
 
 impl Default for Durations {
@@ -145,66 +142,66 @@ impl Default for Durations {
         Self {
             publish: histogram(),
             identify: histogram(),
+            resume: histogram(),
         }
-    }
-}
-
-impl Durations {
-    fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "publish_seconds",
-            "Seconds from the publication of events to their acceptance by the log",
-            self.publish.clone(),
-        );
-        registry.register(
-            "identify_seconds",
-            "Seconds from an Identify to the session",
-            self.identify.clone(),
-        );
     }
 }
 
 impl Metrics {
+    /// Returns the counters of one more worker. Only its thread may count with them.
+    pub fn worker(&self) -> Arc<WorkerMetrics> {
+        let worker = Arc::<WorkerMetrics>::default();
+        self.workers.lock().push(Arc::clone(&worker));
+        worker
+    }
+
+    /// Returns how many entries all workers have put into outboxes.
+    pub fn deliveries(&self) -> u64 {
+        self.sum(|worker| &worker.deliveries)
+    }
+
+    /// Adds up a counter of all workers.
+    fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &WorkerCounter) -> u64 {
+        self.workers.lock().iter().map(|worker| counter(worker).get()).sum()
+    }
+
+    /// Counts one. A value that was not begun would hide its first increase, so a debug build rejects it.
+    fn count<L: Clone + Debug + Hash + Eq>(&self, family: &Family<L, Counter>, label: L) {
+        debug_assert!(
+            !self.is_begun.load(Relaxed) || family.get(&label).is_some(),
+            "{label:?} is missing in the known labels"
+        );
+        family.get_or_create(&label).inc();
+    }
+
     /// Counts a packet that was dropped.
     pub fn dropped(&self, reason: &'static str) {
-        self.packets_dropped.get_or_create(&ReasonLabel { reason }).inc();
+        self.count(&self.packets_dropped, ReasonLabel { reason });
     }
 
     /// Counts a connection that was refused when it was accepted.
     pub fn connection_refused(&self, reason: &'static str) {
-        self.connections_refused.get_or_create(&ReasonLabel { reason }).inc();
+        self.count(&self.connections_refused, ReasonLabel { reason });
     }
 
     /// Counts a refused upgrade.
     pub fn upgrade_refused(&self, reason: &'static str) {
-        self.upgrades_refused.get_or_create(&ReasonLabel { reason }).inc();
+        self.count(&self.upgrades_refused, ReasonLabel { reason });
     }
 
     /// Counts an error of a client.
     pub fn client_error(&self, reason: &'static str) {
-        self.client_errors.get_or_create(&ReasonLabel { reason }).inc();
+        self.count(&self.client_errors, ReasonLabel { reason });
     }
 
     /// Counts a refused event.
     pub fn event_refused(&self, reason: &'static str) {
-        self.events_refused.get_or_create(&ReasonLabel { reason }).inc();
+        self.count(&self.events_refused, ReasonLabel { reason });
     }
 
     /// Counts a request that is over.
     pub fn request_over(&self, outcome: &'static str) {
-        self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
-    }
-
-    /// Begins counting at 0, so that the first increase of a counter is seen as one: the events of these applications, and
-    /// the ends of sessions for these reasons.
-    pub fn begin<'a>(&self, applications: impl Iterator<Item = &'a str>, endings: &[&'static str]) {
-        for application in applications {
-            let application = application.into();
-            drop(self.events_accepted.get_or_create(&ApplicationLabel { application }));
-        }
-        for reason in endings {
-            drop(self.session_endings.get_or_create(&ReasonLabel { reason }));
-        }
+        self.count(&self.requests, OutcomeLabel { outcome });
     }
 
     /// Counts events accepted from this node's clients, `took` after they were published.
@@ -223,7 +220,7 @@ impl Metrics {
 
     /// Counts why a session ended.
     pub fn session_ending(&self, reason: &'static str) {
-        self.session_endings.get_or_create(&ReasonLabel { reason }).inc();
+        self.count(&self.session_endings, ReasonLabel { reason });
     }
 
     /// Counts the end of a session.
@@ -231,248 +228,17 @@ impl Metrics {
         self.sessions_ended.get_or_create(&EndingLabel { code }).inc();
     }
 
-    /// Renders all metrics in the OpenMetrics text format.
-    ///
-    /// # Errors
-    /// Never in practice: writing to a string does not fail.
-    pub fn render(&self, moment: &Moment<'_>) -> Result<String, std::fmt::Error> {
-        let mut registry = Registry::with_prefix("utilbot");
-        let Self {
-            sessions_opened,
-            sessions_ended,
-            connections_refused,
-            upgrades_refused,
-            client_errors,
-            payloads_received,
-            packets_dropped,
-            events_accepted: _,
-            http_responses: _,
-            session_endings: _,
-            entries,
-            entries_without_receiver,
-            entries_lost,
-            events_refused,
-            requests: _,
-            requests_in_flight: _,
-            replies_dropped: _,
-            jobs_acknowledged: _,
-            jobs_given_back: _,
-            jobs_undeliverable: _,
-            tickets_issued: _,
-            tickets_used: _,
-            tickets_refused: _,
-            sessions_caught_up: _,
-            sessions_with_lost_events: _,
-            deliveries,
-            encoded_text,
-            encoded_zlib,
-            encoded_discord,
-            backplane_connections: _,
-            backplane_problems: _,
-            durations: _,
-        } = self;
-        registry.register("sessions_opened", "WebSockets opened", sessions_opened.clone());
-        registry.register(
-            "sessions_ended",
-            "Sessions ended, by close code",
-            sessions_ended.clone(),
-        );
-        registry.register(
-            "connections_refused",
-            "Connections refused when they were accepted, by reason",
-            connections_refused.clone(),
-        );
-        registry.register(
-            "upgrades_refused",
-            "WebSockets refused, by reason",
-            upgrades_refused.clone(),
-        );
-        registry.register("client_errors", "Errors of clients, by reason", client_errors.clone());
-        registry.register("payloads_received", "Payloads of clients", payloads_received.clone());
-        registry.register(
-            "packets_dropped",
-            "Packets dropped silently, by reason",
-            packets_dropped.clone(),
-        );
-        registry.register("entries", "Events that the log accepted", entries.clone());
-        registry.register(
-            "entries_without_receiver",
-            "Accepted events that nobody received",
-            entries_without_receiver.clone(),
-        );
-        registry.register(
-            "entries_lost",
-            "Accepted events that the log has lost",
-            entries_lost.clone(),
-        );
-        registry.register("events_refused", "Events refused, by reason", events_refused.clone());
-        self.register_node(&mut registry);
-        self.register_connector(&mut registry);
-        registry.register("deliveries", "Events put into an outbox", deliveries.clone());
-        registry.register("encoded_text", "Text frames made for events", encoded_text.clone());
-        registry.register(
-            "encoded_zlib",
-            "Compressed frames made for events",
-            encoded_zlib.clone(),
-        );
-        registry.register(
-            "encoded_discord",
-            "Bytes made for events of Discord sessions",
-            encoded_discord.clone(),
-        );
-        self.durations.register(&mut registry);
-        moment.register(&mut registry);
-        registry.register(
-            "build",
-            "The version that runs here",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        let mut text = String::new();
-        encode_registry(&mut text, &registry)?;
-        let mut process = Registry::with_prefix("process");
-        moment.process.register(&mut process);
-        encode_registry(&mut text, &process)?;
-        encode_eof(&mut text)?;
-        Ok(text)
-    }
-}
-
-impl Metrics {
-    /// Registers the counters of what the node accepts, answers and ends, and of its backplane.
-    fn register_node(&self, registry: &mut Registry) {
-        registry.register(
-            "events_accepted",
-            "Events accepted from clients of this node, by application",
-            self.events_accepted.clone(),
-        );
-        registry.register(
-            "http_responses",
-            "Responses to HTTP requests, by route and status",
-            self.http_responses.clone(),
-        );
-        registry.register(
-            "session_endings",
-            "Sessions ended, by cause",
-            self.session_endings.clone(),
-        );
-        registry.register(
-            "backplane_connections",
-            "Connections to the backplane that were made",
-            self.backplane_connections.clone(),
-        );
-        registry.register(
-            "backplane_problems",
-            "Times that the backplane became unavailable, or could not be reached",
-            self.backplane_problems.clone(),
-        );
+    /// Counts a resume that is over.
+    pub fn resume_over(&self, result: &'static str) {
+        self.count(&self.resumes, ResultLabel { result });
     }
 
-    /// Registers the counters of requests, tickets and catching up.
-    fn register_connector(&self, registry: &mut Registry) {
-        registry.register(
-            "requests",
-            "Requests of this node's clients that are over, by outcome",
-            self.requests.clone(),
-        );
-        registry.register(
-            "requests_in_flight",
-            "Requests of this node's clients that wait for a reply",
-            self.requests_in_flight.clone(),
-        );
-        registry.register(
-            "replies_dropped",
-            "Replies that could not be sent to the requester's node in time",
-            self.replies_dropped.clone(),
-        );
-        registry.register(
-            "jobs_acknowledged",
-            "Jobs that workers of this node have acknowledged",
-            self.jobs_acknowledged.clone(),
-        );
-        registry.register(
-            "jobs_given_back",
-            "Jobs that workers of this node have given back",
-            self.jobs_given_back.clone(),
-        );
-        registry.register(
-            "jobs_undeliverable",
-            "Jobs whose attempts are used up",
-            self.jobs_undeliverable.clone(),
-        );
-        registry.register("tickets_issued", "Tickets issued", self.tickets_issued.clone());
-        registry.register(
-            "tickets_used",
-            "Tickets that opened or renewed a session",
-            self.tickets_used.clone(),
-        );
-        registry.register(
-            "tickets_refused",
-            "Tickets that were refused",
-            self.tickets_refused.clone(),
-        );
-        registry.register(
-            "sessions_caught_up",
-            "Sessions that caught up on everything that they had missed",
-            self.sessions_caught_up.clone(),
-        );
-        registry.register(
-            "sessions_with_lost_events",
-            "Sessions that had missed events which the log no longer had",
-            self.sessions_with_lost_events.clone(),
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use shared::v1::payload::GuildCount;
-
-    use super::*;
-
-    #[test]
-    fn every_counter_is_rendered() {
-        let metrics = Metrics::default();
-        metrics.dropped("not_json");
-        metrics.session_ended(4006);
-        metrics.session_ending("no heartbeat");
-        metrics.http_response(Some("/api/v1/events".to_owned()), 202);
-        metrics.accepted(&"shop".into(), 3, Duration::from_millis(1));
-        metrics.connection_refused("full");
-        metrics.upgrade_refused("draining");
-        metrics.event_refused("schema");
-        metrics.request_over("reply");
-        metrics.client_error("malformed request");
-        let moment = Moment {
-            connections: 5,
-            body_bytes: 1024,
-            outbox_bytes: 2048,
-            outboxes_condemned: 7,
-            sessions: &[("bot", 3), ("none", 1)],
-            is_draining: true,
-            is_backplane_available: true,
-            log_lags: &[("shop", 2), ("utilbot", 0)],
-            guild_counts: &[(
-                "shop",
-                GuildCount {
-                    guilds: 1000,
-                    guild_members: 55_555,
-                    cached_guild_members: 32_000,
-                },
-            )],
-            log_lines_dropped: 7,
-            connections_limit: 1000,
-            process: ProcessUse {
-                cpu_seconds: 1.5,
-                resident_bytes: 4096,
-                open_descriptors: 12,
-                most_descriptors: 1024,
-                started: 1_767_323_045.0,
-            },
-        };
-        let text = metrics.render(&moment).unwrap();
-        // Samples within a family come in no particular order.
-        let mut lines: Vec<_> = text.lines().collect();
-        lines.sort_unstable();
-        insta::assert_snapshot!(lines.join("\n"));
+    /// Records when the certificate named `certificate` expires.
+    pub fn certificate_expires(&self, certificate: &'static str, expiry: SystemTime) {
+        let since = expiry.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        self.certificates
+            .get_or_create(&CertificateLabel { certificate })
+            .set(seconds);
     }
 }

@@ -4,6 +4,7 @@ mod banner;
 mod descriptors;
 mod error;
 mod keys;
+mod known_labels;
 mod listeners;
 mod preflight;
 mod reload;
@@ -63,8 +64,8 @@ use crate::{
     replay::ReplayLimits,
     requests::{RequestSlots, Requests},
     resume::DiscordSessions,
-    session::{DiscordSessionSettings, ENDINGS, MemberLists, V1SessionSettings},
-    transport::{Limits, OutboxPool, SocketFile},
+    session::{DiscordSessionSettings, MemberLists, V1SessionSettings},
+    transport::{Certificate, Limits, OutboxPool, SocketFile},
 };
 
 /// How often the client errors that were left out of the log are summarised there.
@@ -137,7 +138,10 @@ impl Node {
         let configured: Vec<_> = preflight.keys.into_iter().chain(development.clone()).collect();
         let workers = workers(&settings);
         let metrics = Arc::new(Metrics::default());
-        metrics.begin(settings.applications.iter().map(|it| it.id.as_str()), &ENDINGS);
+        metrics.begin(&known_labels::of(&settings));
+        if let Some(expiry) = certificate.as_ref().and_then(Certificate::expiry) {
+            metrics.certificate_expires("server", expiry);
+        }
         let registry = registry(&settings, workers, &metrics);
         let (keyring, keys) = keys(&settings, &registry, configured);
         let NodeShared {
@@ -146,7 +150,7 @@ impl Node {
             tickets,
             discord,
             driving,
-        } = shared(&settings, &name, origin, registry.clone(), &keys)?;
+        } = shared(&settings, &name, origin, registry.clone(), &keys, &metrics)?;
         let drain_state = DrainState::default();
         let descriptors = Descriptors::raise(workers);
         let admission = Admission::new(admission_limits(&settings, &descriptors));
@@ -186,6 +190,7 @@ impl Node {
             over,
             signals: Signals::new()?,
             reload: Reload {
+                metrics: Arc::clone(&app.metrics),
                 names: RefCell::new(Names::of(&settings)),
                 settings,
                 development,
@@ -404,6 +409,9 @@ fn transport_limits(settings: &Settings, outboxes: OutboxPool) -> Limits {
         outbox_age: Duration::from_millis(settings.limits.outbox_age_ms),
         frames_per_minute: Some(settings.limits.frames_per_minute),
         linger: Duration::from_millis(settings.limits.evict_linger_ms),
+        // Every worker puts its own counters here.
+        worker: Arc::default(),
+        began: Instant::now(),
     }
 }
 
@@ -442,9 +450,13 @@ fn shared(
     origin: KeyOrigin,
     registry: Registry,
     keys: &Arc<NodeKeys>,
+    metrics: &Arc<Metrics>,
 ) -> Result<NodeShared, NodeError> {
     if let Some(url) = &settings.redis.url {
-        let options = redis_options(settings, url, name, origin);
+        let options = RedisOptions {
+            metrics: Arc::clone(metrics),
+            ..redis_options(settings, url, name, origin)
+        };
         let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
         let (tickets, jobs) = (backplane.tickets(), backplane.jobs());
         let (keys, records, revocations) = (Arc::clone(keys), backplane.keys(), tickets.revocations());
@@ -523,6 +535,7 @@ fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: Key
         fixed_id: settings.test.bot_id.map(SessionId::from_raw),
         tickets: ticket_limits(settings),
         jobs: job_limits(settings),
+        metrics: Arc::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     auth::Key,
     config::{ConfigError, Settings},
     events::Events,
+    metrics::Metrics,
     transport::Certificate,
 };
 
@@ -22,6 +23,7 @@ pub(super) struct Reload {
     pub(super) events: Events,
     pub(super) applications: Applications,
     pub(super) certificate: Option<Certificate>,
+    pub(super) metrics: Arc<Metrics>,
     /// The names in the configuration that is in force.
     pub(super) names: RefCell<Names>,
 }
@@ -80,6 +82,9 @@ impl Reload {
         };
         if let (Some(certificate), Some(fresh)) = (&self.certificate, &fresh.certificate) {
             certificate.replace(fresh);
+            if let Some(expiry) = certificate.expiry() {
+                self.metrics.certificate_expires("server", expiry);
+            }
         }
         let keys: Vec<_> = fresh.keys.into_iter().chain(self.development.clone()).collect();
         let (key_count, event_count) = (keys.len(), fresh.events.len());

@@ -162,7 +162,11 @@ impl WorkerConfig {
             discord: Arc::clone(&self.discord_settings),
             public_url: self.app.public_url.clone(),
         };
-        self.upgrader(purpose, self.app.admission.clone(), self.limits.clone())
+        let limits = Limits {
+            worker: self.app.metrics.worker(),
+            ..self.limits.clone()
+        };
+        self.upgrader(purpose, self.app.admission.clone(), limits)
     }
 
     fn upgrader(&self, purpose: Purpose, admission: Admission, limits: Limits) -> Upgrader {

@@ -50,7 +50,7 @@ use crate::{
     encode::encoded_event::EncodedEvent,
     fanout::delivery_queue::DeliveryQueue,
     guilds::Guilds,
-    metrics::Metrics,
+    metrics::{Metrics, ReplayMoment},
     replay::{ReadFrom, ReplayError, ReplayLimits, ReplayPage, buffers::ReplayBuffers},
     requests::PendingReplies,
     resume::LogPage,
@@ -196,6 +196,16 @@ impl Registry {
     /// `position`.
     pub fn begin_replay(&self, application: &Arc<str>, position: Position) {
         self.inner.replay.begin(application, position);
+    }
+
+    /// Returns the size of the replay buffer of a log, and what was dropped from it.
+    pub fn replay_moment(&self, application: &str) -> ReplayMoment {
+        self.inner.replay.moment(application)
+    }
+
+    /// Returns the bytes of entries between the log and the shards.
+    pub fn queued_bytes(&self) -> usize {
+        self.inner.delivery_queue.bytes()
     }
 
     /// Returns the position before the oldest entry in the replay buffer of a log, if it has one.

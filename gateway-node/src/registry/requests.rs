@@ -74,7 +74,7 @@ impl RegistryShard {
             receivers.any(|id| is_taken(subscribers, *id, event, request, now, until))
         });
         if is_given {
-            self.inner.registry.inner.metrics.deliveries.inc();
+            self.inner.count(1);
         }
         is_given
     }

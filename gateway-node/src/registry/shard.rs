@@ -20,6 +20,8 @@ use crate::{
         subscriber_groups::{GroupMember, GroupRange, SubscriberGroups},
         v1_batch::V1Batch,
     },
+    metrics::WorkerMetrics,
+    transport::count_direct_writes,
 };
 
 /// How many sessions are given an event before the worker yields to their sockets and its other tasks.
@@ -36,7 +38,16 @@ pub(super) struct ShardInner {
     pub(super) registry: Registry,
     pub(super) backplane: Arc<dyn Backplane>,
     pub(super) keyring: Keyring,
+    pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) state: RefCell<ShardState>,
+}
+
+impl ShardInner {
+    /// Counts deliveries, and what was written for them.
+    pub(super) fn count(&self, deliveries: u64) {
+        self.metrics.deliveries.add(deliveries);
+        count_direct_writes(&self.metrics);
+    }
 }
 
 #[derive(Default)]
@@ -85,6 +96,7 @@ impl RegistryShard {
     pub fn start(index: usize, registry: Registry, backplane: Arc<dyn Backplane>, keyring: Keyring) -> Self {
         let inner = ShardInner {
             index,
+            metrics: registry.inner.metrics.worker(),
             registry,
             backplane,
             keyring,
@@ -124,6 +136,7 @@ impl RegistryShard {
     pub(super) async fn deliver(&self, batch: &[Arc<EncodedEvent>]) {
         let mut rest = batch;
         while let Some(first) = rest.first() {
+            let before = self.inner.metrics.deliveries.get();
             let together = rest.iter().take_while(|entry| entry.is_broadcast_with(first)).count();
             let (now, later) = rest.split_at(together.max(1));
             self.begin(now);
@@ -143,6 +156,13 @@ impl RegistryShard {
                 self.pass(now, |subscribers| &mut subscribers.discord, encode).await;
             }
             self.finish(now);
+            if self.inner.metrics.deliveries.get() > before {
+                let end = Instant::now();
+                for event in now {
+                    let took = end.saturating_duration_since(event.entry.accepted);
+                    self.inner.metrics.delivery.observe(took);
+                }
+            }
             rest = later;
         }
     }
@@ -170,7 +190,7 @@ impl RegistryShard {
                     let members = only.iter().filter_map(|id| groups.get(*id));
                     members.map(|(_, member)| batch.deliver_to(member, now)).sum()
                 });
-                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
+                self.inner.count(deliveries);
                 continue;
             }
             for from in (0..end).step_by(CHUNK) {
@@ -179,7 +199,7 @@ impl RegistryShard {
                     let members = groups.chunk(group, from, end.min(from + CHUNK));
                     members.map(|member| batch.deliver_to(member, now)).sum()
                 });
-                self.inner.registry.inner.metrics.deliveries.inc_by(deliveries);
+                self.inner.count(deliveries);
                 tokio::task::yield_now().await;
             }
         }
@@ -250,16 +270,11 @@ impl RegistryShard {
             Audience::Types(_) | Audience::User { .. } | Audience::Request { .. } => {}
             // If the session ends before it has the job, the job goes to another worker.
             Audience::Job(job) => {
-                self.inner
-                    .registry
-                    .inner
-                    .metrics
-                    .deliveries
-                    .inc_by(u64::from(give_to(job.session)));
+                self.inner.count(u64::from(give_to(job.session)));
             }
             Audience::Reporters { sessions, .. } => {
                 let count = sessions.iter().filter(|id| give_to(**id)).count();
-                self.inner.registry.inner.metrics.deliveries.inc_by(count as u64);
+                self.inner.count(count as u64);
                 if count > 0 {
                     self.inner.backplane.ack(entry);
                 } else if sessions.iter().any(|id| state.has_lost(*id)) {
@@ -268,7 +283,7 @@ impl RegistryShard {
             }
             Audience::One { session, .. } => {
                 if give_to(*session) {
-                    self.inner.registry.inner.metrics.deliveries.inc();
+                    self.inner.count(1);
                     self.inner.backplane.ack(entry);
                 } else if state.has_lost(*session) {
                     self.inner.backplane.redeliver(entry);
@@ -302,7 +317,6 @@ impl RegistryShard {
                 .map(|(key, member)| u64::from(member.deliver_addressed(event, key, now)))
                 .sum()
         };
-        let deliveries = &self.inner.registry.inner.metrics.deliveries;
         // Sessions come and go while the worker yields between two chunks of a long list.
         let long_list = self.with_subscribers(event, |subscribers| {
             let scopes = &subscribers.scopes;
@@ -313,11 +327,12 @@ impl RegistryShard {
             if sessions.len() > CHUNK {
                 return sessions.to_vec();
             }
-            deliveries.inc_by(deliver_to(subscribers, sessions));
+            self.inner.count(deliver_to(subscribers, sessions));
             Vec::new()
         });
         for chunk in long_list.chunks(CHUNK) {
-            deliveries.inc_by(self.with_subscribers(event, |subscribers| deliver_to(subscribers, chunk)));
+            self.inner
+                .count(self.with_subscribers(event, |subscribers| deliver_to(subscribers, chunk)));
             tokio::task::yield_now().await;
         }
     }

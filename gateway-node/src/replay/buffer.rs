@@ -13,6 +13,7 @@ use crate::{
     backplane::{Entry, Position},
     encode::{LogCursor, encoded_event::EncodedEvent},
     guilds::Guilds,
+    metrics::ReplayMoment,
 };
 
 /// The most bytes of data per page. A larger entry comes by itself.
@@ -40,6 +41,8 @@ pub(super) struct ReplayBuffer {
     guilds: Option<Guilds>,
     /// Whether the log is followed. If not, there may be entries after `end` that this node has not seen.
     is_followed: bool,
+    /// The entries dropped so far because of a limit; its `bytes` are not used.
+    evicted: ReplayMoment,
 }
 
 impl ReplayBuffer {
@@ -53,6 +56,15 @@ impl ReplayBuffer {
             end: cursor,
             guilds: Some(Guilds::default()),
             is_followed: true,
+            evicted: ReplayMoment::default(),
+        }
+    }
+
+    /// Returns its size, and what was dropped from it.
+    pub(super) const fn moment(&self) -> ReplayMoment {
+        ReplayMoment {
+            bytes: self.bytes,
+            ..self.evicted
         }
     }
 
@@ -190,12 +202,17 @@ impl ReplayBuffer {
 
     fn trim(&mut self, limits: ReplayLimits, now: Instant) {
         while let Some((since, oldest)) = self.kept.front() {
-            let is_within = self.kept.len() <= limits.entries
-                && self.bytes <= limits.bytes
-                && now.duration_since(*since) <= limits.age;
-            if is_within {
+            let evicted = &mut self.evicted;
+            let count = if self.kept.len() > limits.entries {
+                &mut evicted.evicted_for_entries
+            } else if self.bytes > limits.bytes {
+                &mut evicted.evicted_for_bytes
+            } else if now.duration_since(*since) > limits.age {
+                &mut evicted.evicted_for_age
+            } else {
                 break;
-            }
+            };
+            *count += 1;
             self.bytes -= oldest.entry.weight();
             self.floor = oldest.cursor();
             self.kept.pop_front();

@@ -17,6 +17,7 @@ use crate::{
     backplane::{Entry, Epoch, Position},
     encode::encoded_event::EncodedEvent,
     guilds::Guilds,
+    metrics::ReplayMoment,
 };
 
 /// The replay buffers of all logs, shared by all workers.
@@ -87,6 +88,16 @@ impl ReplayBuffers {
             .buffers
             .entry(Arc::clone(application))
             .or_insert_with(|| ReplayBuffer::begin_at(position));
+    }
+
+    /// Returns the size of a buffer, and what was dropped from it.
+    pub(crate) fn moment(&self, application: &str) -> ReplayMoment {
+        let state = self.lock();
+        state
+            .buffers
+            .get(application)
+            .map(ReplayBuffer::moment)
+            .unwrap_or_default()
     }
 
     /// Returns the position before the oldest entry of a log that is kept, if the log has a buffer.
@@ -195,6 +206,7 @@ mod tests {
             name: "X".into(),
             audience: Audience::Types(ClientTypes::NONE),
             at: 0,
+            accepted: Instant::now(),
             first: (!is_kept).then_some(1),
             author: None,
             user: None,
@@ -278,6 +290,7 @@ mod tests {
                 name: "GUILD_CREATE".into(),
                 audience: Audience::Types(ClientTypes::NONE),
                 at: 0,
+                accepted: Instant::now(),
                 first: None,
                 author: None,
                 user: None,

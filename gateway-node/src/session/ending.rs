@@ -22,6 +22,38 @@ pub const ENDINGS: [&str; 12] = [
     "asked to reconnect by an administrator",
 ];
 
+/// The errors with which version 1 ends sessions, and those of both protocols. The others of Discord's protocol are the
+/// reasons of its close codes.
+pub const PROBLEMS: [&str; 12] = [
+    "wrong version",
+    "wrong auth key",
+    "bot id used",
+    "no opcode",
+    "wrong opcode",
+    "malformed data",
+    "no heartbeat",
+    "wrong identify",
+    "rate limit exceeded",
+    "message too big",
+    "protocol violation",
+    "reads too slowly",
+];
+
+/// Why packets are dropped without an answer.
+pub const DROPS: [&str; 8] = [
+    "not_json",
+    "not_zlib",
+    "binary",
+    "unidentified",
+    "receipt_over",
+    "unknown_guild",
+    "guilds_away",
+    "appearances_full",
+];
+
+/// The results of resumes.
+pub const RESUMES: [&str; 5] = ["resumed", "incomplete", "gone", "refused", "unavailable"];
+
 /// Why a session ended, and where the line about it belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {

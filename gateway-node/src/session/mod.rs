@@ -23,7 +23,7 @@ pub use self::{
     client_names::{ClientName, ClientNames},
     cx::Cx,
     discord::{Discord, DiscordSessionSettings, MemberLists},
-    ending::ENDINGS,
+    ending::{DROPS, ENDINGS, PROBLEMS, RESUMES},
     protocol::{Action, Actions, CallContext, PendingCall, Protocol, SessionEnd},
     turns::{Turn, Turns},
     v1::{Identified, JoinRequest, TakenTicket, V1, V1Call, V1CallResult, V1IdentifyError, V1SessionSettings},

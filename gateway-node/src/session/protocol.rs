@@ -24,6 +24,8 @@ pub type Actions<C> = SmallVec<[Action<C>; 2]>;
 pub enum Action<C> {
     /// Sends this frame.
     Send(Bytes),
+    /// Sends this frame, the answer to a heartbeat.
+    Heartbeat(Bytes),
     /// Waits for something outside of the session. The result goes to [`Protocol::on_result`]; until then messages of
     /// the client wait.
     Call(C),
@@ -99,6 +101,8 @@ pub enum Action<C> {
         /// Whether it has everything that it missed.
         is_complete: bool,
     },
+    /// Counts a resume that is over, by its result.
+    CountResume(&'static str),
     /// Counts an event that was refused because it is faulty.
     Refuse,
     /// Counts a valid payload.
@@ -143,6 +147,12 @@ pub trait Protocol: Unpin + 'static {
 
     /// Runs a call.
     fn call(call: Self::Call, cx: CallContext) -> PendingCall<Self::CallResult>;
+
+    /// Returns whether a call resumes a session.
+    fn is_resume(call: &Self::Call) -> bool {
+        let _ = call;
+        false
+    }
 
     /// Handles the beginning of the connection.
     fn open(&mut self, cx: &Cx<'_>) -> Actions<Self::Call>;

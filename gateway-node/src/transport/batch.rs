@@ -44,6 +44,11 @@ impl Batch {
         self.ends.len()
     }
 
+    /// The index at which each frame ends.
+    pub(super) fn ends(&self) -> &[usize] {
+        &self.ends
+    }
+
     /// All frames as one slice.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -17,6 +17,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll, ready},
+    time::Duration,
 };
 
 use actix::{Actor, AsyncContext, StreamHandler, dev::ContextFut};
@@ -30,9 +31,11 @@ use tokio::{
 use super::{
     Context, Inbound, Inbox, Limits, Outbox, Socket,
     decoder::{Decoded, Decoder},
+    direct_writes::count_direct_writes,
     frame::pong_frame,
     frame_allowance::FrameAllowance,
 };
+use crate::metrics::WorkerCounter;
 
 /// The most bytes that one turn reads outside a long frame, so that a peer that floods small frames cannot starve the
 /// other connections of the worker.
@@ -126,6 +129,9 @@ where
             was_blocked: false,
             alarm: None,
         };
+        if !unread.is_empty() {
+            connection.record_read(unread.len());
+        }
         connection.take(unread);
         connection
     }
@@ -154,19 +160,27 @@ where
         if inbox_was_full && self.inbox.is_empty() {
             cx.waker().wake_by_ref();
         }
-        let mut blocked = self.outbox.poll_write(&mut self.io, cx)?.is_pending();
+        let mut blocked = self.write(cx)?.is_pending();
+        if self.outbox.take_answered() {
+            let waited = self.micros().wrapping_sub(self.inbox.read_at());
+            self.limits
+                .worker
+                .heartbeat
+                .observe(Duration::from_micros(waited.into()));
+        }
         if blocked || self.was_blocked {
             self.outbox.settle(&self.limits.outboxes, cx.waker());
             self.was_blocked = blocked;
         }
-        if self.is_too_slow(blocked) {
+        if let Some(evictions) = self.eviction(blocked) {
+            evictions.add(1);
             self.outbox.drop_unstarted();
             self.inbox.push(Inbound::TooSlow);
             self.poll_actor(cx);
             if !self.outbox.is_closed() {
                 self.outbox.close(None, Close::TOO_SLOW, Instant::now());
             }
-            blocked = self.outbox.poll_write(&mut self.io, cx)?.is_pending();
+            blocked = self.write(cx)?.is_pending();
             self.outbox.settle(&self.limits.outboxes, cx.waker());
         }
         if self.outbox.take_drained() {
@@ -185,7 +199,28 @@ where
                 None => self.alarm = None,
             }
         }
+        count_direct_writes(&self.limits.worker);
         Ok(())
+    }
+
+    /// Writes what is queued, as far as the socket takes it.
+    fn write(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        self.outbox.poll_write(&mut self.io, &self.limits.worker, cx)
+    }
+
+    /// Returns the time since [`Limits::began`] in microseconds, modulo 2^32.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "differences of such times are taken modulo 2^32"
+    )]
+    fn micros(&self) -> u32 {
+        self.limits.began.elapsed().as_micros() as u32
+    }
+
+    /// Records that bytes were read now.
+    fn record_read(&self, bytes: usize) {
+        self.inbox.set_read_at(self.micros());
+        self.limits.worker.bytes_in.add(bytes as u64);
     }
 
     /// Returns the time until which the socket is not read, or `None` if it may be read now.
@@ -213,6 +248,7 @@ where
                     Poll::Pending => break,
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                         budget -= buffer.filled().len();
+                        self.record_read(buffer.filled().len());
                         self.take(buffer.filled());
                         if self.frames.is_some() && self.paused_until().is_some() {
                             break;
@@ -234,10 +270,14 @@ where
     }
 
     fn take(&mut self, mut bytes: &[u8]) {
+        let mut messages = 0;
         while !self.has_stopped_reading() {
             match self.decoder.decode(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(Decoded::Message(message))) => self.inbox.push(Inbound::Message(message)),
+                Ok(Some(Decoded::Message(message))) => {
+                    messages += 1;
+                    self.inbox.push(Inbound::Message(message));
+                }
                 Ok(Some(Decoded::Ping(payload))) => {
                     self.outbox.push(pong_frame(&payload), Instant::now());
                 }
@@ -250,6 +290,7 @@ where
             }
         }
         let frames = self.decoder.take_extra_frames();
+        self.limits.worker.frames_in.add(messages + u64::from(frames));
         if frames > 0
             && let Some(per_minute) = self.limits.frames_per_minute
         {
@@ -287,15 +328,23 @@ where
         }
     }
 
-    fn is_too_slow(&self, blocked: bool) -> bool {
+    /// Returns the counter for closing this peer if it reads too slowly.
+    fn eviction(&self, blocked: bool) -> Option<&WorkerCounter> {
         if self.outbox.is_closed() {
-            return false;
+            return None;
         }
         let too_old = || {
             let waiting = self.outbox.waiting_since().map(|since| since.elapsed());
             blocked && waiting.is_some_and(|waiting| waiting >= self.limits.outbox_age)
         };
-        self.outbox.has_overflowed() || self.was_blocked && self.outbox.is_condemned() || too_old()
+        let worker = &*self.limits.worker;
+        if self.outbox.has_overflowed() {
+            Some(&worker.evicted_for_bytes)
+        } else if self.was_blocked && self.outbox.is_condemned() {
+            Some(&worker.evicted_for_total)
+        } else {
+            too_old().then_some(&worker.evicted_for_age)
+        }
     }
 }
 
@@ -334,7 +383,7 @@ where
 
     /// Flushes Close and sends FIN.
     fn poll_close(&mut self, until: Instant, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let sent = match self.outbox.poll_write(&mut self.io, cx) {
+        let sent = match self.outbox.poll_write(&mut self.io, &self.limits.worker, cx) {
             Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_shutdown(cx),
             other => other,
         };
@@ -382,6 +431,17 @@ where
             this.alarm_at(until, cx);
         }
         Poll::Pending
+    }
+}
+
+impl<T, A> Drop for Connection<T, A>
+where
+    T: Socket,
+    A: Actor<Context = Context<A>>,
+{
+    fn drop(&mut self) {
+        // Clones of the outbox must not keep the socket open.
+        self.outbox.disconnect();
     }
 }
 

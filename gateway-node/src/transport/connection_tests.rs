@@ -24,6 +24,8 @@ fn limits(outboxes: OutboxPool) -> Limits {
         outbox_age: AGE,
         frames_per_minute: Some(60),
         linger: LINGER,
+        worker: std::sync::Arc::default(),
+        began: Instant::now(),
     }
 }
 

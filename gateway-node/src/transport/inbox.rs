@@ -44,6 +44,8 @@ pub struct Inbox(Rc<RefCell<InboxState>>);
 struct InboxState {
     queue: VecDeque<Inbound>,
     ended: bool,
+    /// When the bytes of its messages were read, as [`Inbox::set_read_at`] has it.
+    read_at: u32,
     /// The end of the pause, if the inbox is paused. Boxed, because almost no session ever pauses.
     paused: Option<Box<Instant>>,
 }
@@ -66,6 +68,16 @@ impl Inbox {
             return None;
         }
         Some(until)
+    }
+
+    /// Records when bytes were read, in microseconds after a time that the driver knows, modulo 2^32.
+    pub(super) fn set_read_at(&self, micros: u32) {
+        self.0.borrow_mut().read_at = micros;
+    }
+
+    /// Returns when bytes were last read.
+    pub(super) fn read_at(&self) -> u32 {
+        self.0.borrow().read_at
     }
 
     /// Appends `inbound`.

@@ -10,6 +10,7 @@
 mod batch;
 mod connection;
 mod decoder;
+mod direct_writes;
 mod echo;
 mod expiring_frames;
 mod frame;
@@ -26,13 +27,18 @@ mod upgrade_head;
 mod violation;
 mod write_through;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::metrics::WorkerMetrics;
 
 pub(crate) use self::write_through::write_through;
 pub use self::{
     batch::Batch,
     connection::Connection,
     decoder::{Decoded, Decoder, Message},
+    direct_writes::count_direct_writes,
     echo::Echo,
     frame::{binary_frame, message_head, text_frame},
     handshake::{HandshakeRefusal, accept_key, switching_protocols},
@@ -42,7 +48,7 @@ pub use self::{
     outbox_pool::OutboxPool,
     prefixed_io::PrefixedIo,
     socket::{Direct, Plain, Socket, UNIX_PEER},
-    tls::{Certificate, Lapse, TlsError, read_certificates, read_private_key},
+    tls::{Certificate, TlsError, read_certificates, read_private_key},
     upgrade_head::{HeaderBuf, UpgradeHead, lists_token},
     violation::Violation,
 };
@@ -69,4 +75,8 @@ pub struct Limits {
     pub frames_per_minute: Option<u32>,
     /// How long a closed connection is still read from, so that its peer can read the close frame.
     pub linger: Duration,
+    /// The counters of the worker.
+    pub worker: Arc<WorkerMetrics>,
+    /// A time before that of every connection.
+    pub began: Instant,
 }

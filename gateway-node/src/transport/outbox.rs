@@ -19,11 +19,12 @@ use shared::close::Close;
 use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
-    Batch, Direct, OutboxPool,
+    Batch, Direct, OutboxPool, direct_writes,
     expiring_frames::ExpiringFrames,
     frame::{catalogued_close, close_frame},
     outbox_pool::PoolCharge,
 };
+use crate::metrics::WorkerMetrics;
 
 /// The most frames in one vectored write. The kernel accepts up to 1,024.
 const JOINED_FRAMES: usize = 64;
@@ -52,6 +53,10 @@ struct OutboxInner {
     bytes: usize,
     /// Bytes of the first frame that are already written.
     started: usize,
+    /// How many bytes of the response of the handshake are not written yet.
+    handshake: u16,
+    /// Whether the answer to a heartbeat is queued.
+    has_answer: bool,
     limit: usize,
     state: OutboxState,
     driver: Option<Waker>,
@@ -101,6 +106,8 @@ impl Outbox {
             expiring: None,
             bytes: 0,
             started: 0,
+            handshake: 0,
+            has_answer: false,
             limit,
             state: OutboxState::Open,
             driver: None,
@@ -119,6 +126,7 @@ impl Outbox {
         if !bytes.is_empty() {
             let mut state = self.0.borrow_mut();
             state.last_sent = Some(now);
+            state.handshake = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
             state.append(bytes, now);
         }
     }
@@ -133,11 +141,28 @@ impl Outbox {
         result
     }
 
+    /// Lets go of the socket, which is about to be closed.
+    pub(super) fn disconnect(&self) {
+        self.0.borrow_mut().direct = None;
+    }
+
+    /// Like [`push`](Self::push), for the answer to a heartbeat.
+    pub fn push_answer(&self, frame: Bytes, now: Instant) -> Push {
+        self.0.borrow_mut().has_answer = true;
+        self.push(frame, now)
+    }
+
+    /// Returns whether everything is written and the answer to a heartbeat was part of it since the last call.
+    pub(super) fn take_answered(&self) -> bool {
+        let mut state = self.0.borrow_mut();
+        state.has_answer && state.queue.is_empty() && std::mem::take(&mut state.has_answer)
+    }
+
     /// Writes frames to the socket at once if the queue is empty, and queues what the socket does not accept.
     pub fn deliver(&self, batch: &Batch, now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
         state.note_sent(batch.frames(), batch.bytes().len(), now);
-        let written = state.write_past(batch.bytes());
+        let written = state.write_past(batch.bytes(), batch.ends());
         if written == batch.bytes().len() {
             return Push::Taken;
         }
@@ -149,7 +174,7 @@ impl Outbox {
     pub fn deliver_until(&self, batch: &Batch, now: Instant, until: Instant) -> Push {
         let mut state = self.0.borrow_mut();
         state.note_sent(batch.frames(), batch.bytes().len(), now);
-        let written = state.write_past(batch.bytes());
+        let written = state.write_past(batch.bytes(), batch.ends());
         if written == batch.bytes().len() {
             return Push::Taken;
         }
@@ -167,7 +192,7 @@ impl Outbox {
     pub fn deliver_own(&self, bytes: &[u8], ends: &[usize], now: Instant) -> Push {
         let mut state = self.0.borrow_mut();
         state.note_sent(ends.len(), bytes.len(), now);
-        let written = state.write_past(bytes);
+        let written = state.write_past(bytes, ends);
         if written == bytes.len() {
             return Push::Taken;
         }
@@ -292,6 +317,9 @@ impl Outbox {
     pub(super) fn drop_unstarted(&self) {
         let mut state = self.0.borrow_mut();
         let keep = usize::from(state.started > 0);
+        if keep == 0 {
+            state.handshake = 0;
+        }
         state.queue.truncate(keep);
         if let Some(expiring) = &mut state.expiring {
             expiring.truncate(keep);
@@ -307,11 +335,16 @@ impl Outbox {
         }
     }
 
-    /// Writes until the queue is empty, with many frames in one call.
+    /// Writes until the queue is empty, with many frames in one call, and counts for `worker` what the socket takes.
     ///
     /// # Errors
     /// If the socket fails. A write that accepts no byte is `WriteZero`.
-    pub(super) fn poll_write<W: AsyncWrite + Unpin>(&self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write<W: AsyncWrite + Unpin>(
+        &self,
+        io: &mut W,
+        worker: &WorkerMetrics,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut state = self.0.borrow_mut();
         if state.expiring.is_some() {
             state.drop_expired(Instant::now());
@@ -334,7 +367,7 @@ impl Outbox {
             };
             match written {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => state.advance(written),
+                Poll::Ready(Ok(written)) => state.advance(written, worker),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -367,9 +400,13 @@ impl OutboxInner {
 
     /// Writes to the socket without the driver if the queue is empty. Returns how many bytes were written.
     #[inline]
-    fn write_past(&self, bytes: &[u8]) -> usize {
+    fn write_past(&self, bytes: &[u8], ends: &[usize]) -> usize {
         match &self.direct {
-            Some(direct) if self.queue.is_empty() && self.state == OutboxState::Open => direct.write(bytes),
+            Some(direct) if self.queue.is_empty() && self.state == OutboxState::Open => {
+                let written = direct.write(bytes);
+                direct_writes::record(written, written == bytes.len(), ends);
+                written
+            }
             _ => 0,
         }
     }
@@ -441,7 +478,12 @@ impl OutboxInner {
         }
     }
 
-    fn advance(&mut self, written: usize) {
+    /// Removes what the socket has taken. The response of the handshake is no frame and does not count.
+    fn advance(&mut self, written: usize, worker: &WorkerMetrics) {
+        let now = Instant::now();
+        if let Some(first) = self.queue.front() {
+            worker.write.observe(now.saturating_duration_since(first.since));
+        }
         self.bytes -= written;
         self.started += written;
         let queued = self.queue.len();
@@ -452,11 +494,21 @@ impl OutboxInner {
             self.started -= first.frame.len();
             self.queue.pop_front();
         }
+        let done = queued - self.queue.len();
+        let (mut bytes, mut frames) = (written, done);
+        if self.handshake > 0 {
+            let left = usize::from(self.handshake);
+            bytes = written.saturating_sub(left);
+            frames -= usize::from(written >= left);
+            self.handshake = u16::try_from(left.saturating_sub(written)).unwrap_or(0);
+        }
+        worker.bytes_out.add(bytes as u64);
+        worker.frames_out.add(frames as u64);
         if let Some(expiring) = &mut self.expiring {
-            expiring.advance(queued - self.queue.len());
+            expiring.advance(done);
         }
         match self.queue.front_mut() {
-            Some(first) if self.tells_drained => first.since = Instant::now(),
+            Some(first) if self.tells_drained => first.since = now,
             Some(_) => {}
             // An idle session holds no buffer.
             None => self.queue = VecDeque::new(),

@@ -57,6 +57,12 @@ impl OutboxPool {
         self.state().bytes
     }
 
+    /// The number of bytes in the fullest outbox.
+    pub fn largest(&self) -> usize {
+        let state = self.state();
+        state.waiting.values().map(|waiting| waiting.bytes).max().unwrap_or(0)
+    }
+
     /// How many outboxes have been condemned so far.
     pub fn condemned(&self) -> u64 {
         self.state().condemned

@@ -45,7 +45,7 @@ impl AsyncWrite for Pipe {
 
 fn write(outbox: &Outbox, pipe: &mut Pipe) -> bool {
     outbox
-        .poll_write(pipe, &mut Context::from_waker(Waker::noop()))
+        .poll_write(pipe, &WorkerMetrics::default(), &mut Context::from_waker(Waker::noop()))
         .is_ready()
 }
 
@@ -66,6 +66,32 @@ async fn queued_frames_leave_in_one_write() {
     assert!(write(&outbox, &mut pipe));
     assert_eq!(pipe.taken, b"onetwothree");
     assert_eq!(outbox.0.borrow().queue.capacity(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bytes_and_frames_that_the_socket_takes_are_counted_without_the_handshake() {
+    let (outbox, worker) = (Outbox::new(100), WorkerMetrics::default());
+    outbox.begin_with(Bytes::from_static(b"HTTP"), Instant::now());
+    assert_eq!(outbox.push(Bytes::from_static(b"first"), Instant::now()), Push::Taken);
+    assert_eq!(
+        outbox.push_answer(Bytes::from_static(b"2nd"), Instant::now()),
+        Push::Taken
+    );
+    let mut pipe = Pipe {
+        taken: vec![],
+        a_call: 3,
+        calls: 0,
+    };
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        pipe.calls += 1;
+        let cx = &mut Context::from_waker(Waker::noop());
+        let is_empty = outbox.poll_write(&mut pipe, &worker, cx).is_ready();
+        counts.push((worker.bytes_out.get(), worker.frames_out.get(), is_empty));
+        assert_eq!(outbox.take_answered(), is_empty);
+    }
+    assert_eq!(counts, [(0, 0, false), (2, 0, false), (5, 1, false), (8, 2, true)]);
+    assert!(!outbox.take_answered());
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,7 +186,9 @@ async fn delivery_behind_queued_frames_waits_for_the_driver() {
     outbox.push(Bytes::from_static(b"first "), Instant::now());
     outbox.deliver(&Bytes::from_static(b"second").into(), Instant::now());
     assert!(outbox.waiting_since().is_some());
-    poll_fn(|cx| outbox.poll_write(&mut server, cx)).await.unwrap();
+    poll_fn(|cx| outbox.poll_write(&mut server, &WorkerMetrics::default(), cx))
+        .await
+        .unwrap();
     let mut read = [0; 12];
     client.read_exact(&mut read).await.unwrap();
     assert_eq!(&read, b"first second");
@@ -182,7 +210,9 @@ async fn a_partial_direct_write_queues_the_remaining_frames() {
     outbox.drop_unstarted();
     outbox.close(Some(Bytes::from_static(b"bye")), Close::TOO_SLOW, Instant::now());
     let to_the_end = async {
-        poll_fn(|cx| outbox.poll_write(&mut server, cx)).await.unwrap();
+        poll_fn(|cx| outbox.poll_write(&mut server, &WorkerMetrics::default(), cx))
+            .await
+            .unwrap();
         poll_fn(|cx| Pin::new(&mut server).poll_shutdown(cx)).await.unwrap();
     };
     let mut read = Vec::new();
@@ -197,6 +227,8 @@ async fn a_partial_direct_write_queues_the_remaining_frames() {
 async fn delivery_after_the_socket_is_gone_stays_queued() {
     let (server, mut client) = tcp().await;
     let outbox = Outbox::over(server.direct(), 100);
+    // As the driver does when it ends.
+    outbox.disconnect();
     drop(server);
     assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
     assert_eq!(

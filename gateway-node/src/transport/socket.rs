@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
-    rc::{Rc, Weak},
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -37,9 +37,9 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin {
 #[derive(Debug)]
 pub struct Plain(Rc<RefCell<PlainStream>>);
 
-/// A weak handle that writes to a socket while its driver holds it.
+/// A handle that writes to a socket while its driver holds it. The driver takes it from the outbox when it ends.
 #[derive(Debug)]
-pub struct Direct(Weak<RefCell<PlainStream>>);
+pub struct Direct(Rc<RefCell<PlainStream>>);
 
 #[derive(Debug)]
 enum PlainStream {
@@ -61,10 +61,7 @@ impl Direct {
     /// Writes what the socket accepts without blocking and returns how many bytes that was. For a broken socket it
     /// returns 0; the driver will meet the error.
     pub(super) fn write(&self, bytes: &[u8]) -> usize {
-        self.0
-            .upgrade()
-            .and_then(|stream| either!(&*stream.borrow(), stream => stream.try_write(bytes)).ok())
-            .unwrap_or(0)
+        either!(&*self.0.borrow(), stream => stream.try_write(bytes)).unwrap_or(0)
     }
 }
 
@@ -96,7 +93,7 @@ impl Socket for Plain {
     }
 
     fn direct(&self) -> Option<Direct> {
-        Some(Direct(Rc::downgrade(&self.0)))
+        Some(Direct(Rc::clone(&self.0)))
     }
 }
 

@@ -3,18 +3,19 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
 use rustls::{
-    CertificateError, RootCertStore, ServerConfig,
-    client::verify_server_cert_signed_by_trust_anchor,
+    ServerConfig,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem, pem::PemObject},
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+
+use crate::certificates::{self, Lapse};
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,17 +32,6 @@ pub enum TlsError {
     /// The certificate or the key is not usable, or they do not belong together.
     #[error("certificate and key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
-}
-
-/// Why clients reject a certificate that is usable otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Lapse {
-    /// It has expired.
-    #[error("it expired at {}", humantime::format_rfc3339_seconds(*.0))]
-    Expired(SystemTime),
-    /// It is not valid yet.
-    #[error("it is not valid before {}", humantime::format_rfc3339_seconds(*.0))]
-    NotYetValid(SystemTime),
 }
 
 /// The current certificate of a listener. Clones share it.
@@ -74,12 +64,12 @@ impl Certificate {
 
     /// Returns why clients reject the chain at `now`, if one of its certificates has expired or is not valid yet.
     pub fn lapse(&self, now: SystemTime) -> Option<Lapse> {
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = UnixTime::since_unix_epoch(since);
-        self.current()
-            .cert
-            .iter()
-            .find_map(|certificate| lapse(certificate, now))
+        certificates::lapse(&self.current().cert, now)
+    }
+
+    /// Returns when the first certificate of the chain expires.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        certificates::expiry(&self.current().cert)
     }
 
     /// Returns the TLS configuration of a listener.
@@ -127,23 +117,4 @@ pub fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError>
 fn in_file(path: &Path) -> impl FnOnce(pem::Error) -> TlsError + use<> {
     let path = path.to_owned();
     move |source| TlsError::File { path, source }
-}
-
-/// Returns whether a certificate has expired or is not valid yet at `now`. This runs the checks of a client, which
-/// begin with the times. The errors of the others are ignored, because they depend on whom the client trusts.
-fn lapse(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Lapse> {
-    let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let provider = ring::default_provider();
-    let algorithms = provider.signature_verification_algorithms.all;
-    let checked = verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], now, algorithms);
-    let time = |time: UnixTime| SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
-    match checked {
-        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-            Some(Lapse::Expired(time(not_after)))
-        }
-        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
-            Some(Lapse::NotYetValid(time(not_before)))
-        }
-        _ => None,
-    }
 }

@@ -54,6 +54,34 @@ pub const INVALID_INTENTS: Close = Close::new(4013, "Invalid intent(s).");
 /// Identify requested an intent that the application may not use.
 pub const DISALLOWED_INTENTS: Close = Close::new(4014, "Disallowed intent(s).");
 
+/// The whole catalogue.
+pub const ALL: [Close; 24] = [
+    UNKNOWN,
+    RESTARTING,
+    TOO_SLOW,
+    RECONNECT,
+    SUPERSEDED,
+    KICKED,
+    AWAY,
+    NO_IDENTIFY,
+    UNKNOWN_OPCODE,
+    INVALID_PAYLOAD,
+    DECODE,
+    TOO_LARGE,
+    UNKNOWN_ENCODING,
+    UNKNOWN_COMPRESSION,
+    NOT_AUTHENTICATED,
+    AUTHENTICATION_FAILED,
+    ALREADY_AUTHENTICATED,
+    RATE_LIMITED,
+    SESSION_TIMED_OUT,
+    INVALID_SHARD,
+    SHARDING_REQUIRED,
+    INVALID_VERSION,
+    INVALID_INTENTS,
+    DISALLOWED_INTENTS,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -565,6 +565,7 @@ impl MemoryApplication {
             name: event.name,
             audience,
             at: clock::unix_ms(),
+            accepted: Instant::now(),
             first,
             author: event.author,
             user: event.user,

@@ -428,6 +428,7 @@ impl Backplane for MemoryBackplane {
             epoch: Some(self.shared.epoch),
             top: application.top(),
             lag: 0,
+            behind: Duration::ZERO,
             counts: application.broadcast(),
         });
         BackplaneStatus {
@@ -435,6 +436,7 @@ impl Backplane for MemoryBackplane {
             available: true,
             ready: true,
             problem: None,
+            held_bytes: 0,
             logs: logs.collect(),
         }
     }

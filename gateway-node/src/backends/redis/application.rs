@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     connection::redis_connection::RedisConnection,
     log::{
+        acceptances::Acceptances,
         channel::LogSender,
         log_head::{ConsumerProgress, LogHead},
     },
@@ -40,6 +41,8 @@ pub(super) struct RedisApplication {
     /// The head of the log when it was last read.
     pub(super) head: watch::Sender<Option<LogHead>>,
     progress: Mutex<ConsumerProgress>,
+    /// When this node accepted its latest publications.
+    pub(super) acceptances: Acceptances,
     /// Notified when the counts may differ from those broadcast last.
     pub(super) counts_changed: Notify,
     /// Notified when a worker may have left jobs behind.
@@ -81,6 +84,7 @@ impl RedisApplication {
             log_sender,
             head: watch::Sender::new(None),
             progress: Mutex::default(),
+            acceptances: Acceptances::default(),
             counts_changed: Notify::new(),
             jobs_changed: Notify::new(),
         }
@@ -183,6 +187,7 @@ impl RedisApplication {
             epoch,
             top,
             lag: cursor.map_or(0, |cursor| top - cursor.offset),
+            behind: progress.behind(),
             counts: head.as_ref().map_or_else(GuildCount::default, |head| head.counts),
         }
     }

@@ -23,12 +23,13 @@ use super::{
     application::RedisApplication,
     cluster_commands::ClusterCommands,
     command_calls,
-    connection::{redis_connection::RedisServer, supervisor::ConnectionSupervisor},
+    connection::{problem::RedisProblem, redis_connection::RedisServer, supervisor::ConnectionSupervisor},
     jobs::RedisJobs,
     log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, peers, reap_queue::ReapQueue},
     options::RedisOptions,
     reply_queue::ReplyQueue,
+    scripts::Script,
     sessions::write_behind::WriteBehind,
     shared::{KeyRecords, RedisShared},
     tickets::RedisTickets,
@@ -59,7 +60,8 @@ impl RedisBackplane {
         options: RedisOptions,
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), RedisSetupError> {
-        let server = RedisServer::new(&options.url, &options.tls)?;
+        let server = RedisServer::new(&options.url, &options.tls, Arc::clone(&options.metrics))?;
+        options.metrics.redis.begin(&Script::NAMES, &RedisProblem::KINDS);
         let bounds = LogBounds {
             entries: options.log_entries,
             age: options.log_age,
@@ -110,7 +112,8 @@ impl RedisBackplane {
             .filter_map(|(application, log_receiver)| {
                 let since = subscriber.watch(&application.name)?;
                 let (deliver, connection) = (Arc::clone(&shared.deliver), shared.connection.subscribe());
-                Some(Follower::new(application, deliver, log_receiver, since, connection).run())
+                let metrics = Arc::clone(&shared.options.metrics);
+                Some(Follower::new(application, deliver, metrics, log_receiver, since, connection).run())
             })
             .collect();
         let driver = ConnectionSupervisor::new(Arc::clone(&shared));
@@ -287,6 +290,7 @@ impl Backplane for RedisBackplane {
             available,
             ready: (available && is_leased) || is_in_grace,
             problem: condition.problem.clone().or_else(|| waiting.map(str::to_owned)),
+            held_bytes: self.shared.queue.bytes(),
             logs: self
                 .shared
                 .applications

@@ -43,7 +43,7 @@ impl KeyStore {
     /// When the URL or a file for TLS cannot be used.
     pub fn new(url: &SecretString, tls: &RedisTls, prefix: &str) -> Result<Self, RedisSetupError> {
         Ok(Self {
-            server: RedisServer::new(url, tls)?,
+            server: RedisServer::new(url, tls, Arc::default())?,
             key: key(prefix),
         })
     }

@@ -6,7 +6,10 @@ use secrecy::SecretString;
 use shared::session_id::SessionId;
 
 use super::tls::RedisTls;
-use crate::backplane::{JobLimits, ReportLimits, TicketLimits};
+use crate::{
+    backplane::{JobLimits, ReportLimits, TicketLimits},
+    metrics::Metrics,
+};
 
 /// The address of the server, the name of this node, and the limits.
 #[derive(Debug, Clone)]
@@ -49,6 +52,8 @@ pub struct RedisOptions {
     pub resume_window: Duration,
     /// The heartbeat interval of Discord clients.
     pub heartbeat: Duration,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The id that every session gets, for the test that observes an id collision on the wire.
     pub fixed_id: Option<SessionId>,
 }

@@ -55,6 +55,7 @@ impl TestServer {
             resume_window: Duration::from_secs(60),
             heartbeat: Duration::from_secs(40),
             fixed_id: None,
+            metrics: std::sync::Arc::default(),
             tickets: TicketLimits {
                 unused: 100,
                 revocations_kept: Duration::from_secs(3600),

@@ -1,8 +1,10 @@
 //! The certificates for TLS with the server.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, time::SystemTime};
 
 use redis::{ClientTlsConfig, RedisError, TlsCertificates};
+
+use crate::certificates;
 
 /// Why the backplane cannot be created. An unavailable server is not a reason.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,12 @@ pub struct RedisTls {
 }
 
 impl RedisTls {
+    /// Returns when the node's own certificate expires, if it has one.
+    pub(super) fn expiry(&self) -> Option<SystemTime> {
+        let (certificate, _) = self.identity.as_ref()?;
+        certificates::expiry_of_pem(&fs::read(certificate).ok()?)
+    }
+
     /// Reads the files. Returns `None` if there are none.
     pub(super) fn read(&self) -> io::Result<Option<TlsCertificates>> {
         let client_tls = match &self.identity {

@@ -112,6 +112,7 @@ impl<P: Protocol> Session<P> {
             match action {
                 // If the outbox overflows, the driver evicts the session.
                 Action::Send(frame) => drop(self.outbox.push(frame, Instant::now())),
+                Action::Heartbeat(frame) => drop(self.outbox.push_answer(frame, Instant::now())),
                 Action::Call(call) => self.call(call, context),
                 Action::Register(registration) => self.register(*registration),
                 Action::NameLibrary(name) => self.name_library(&name),
@@ -187,6 +188,7 @@ impl<P: Protocol> Session<P> {
                     };
                     counter.inc();
                 }
+                Action::CountResume(result) => self.worker.app.metrics.resume_over(result),
                 Action::Refuse => self.worker.app.metrics.event_refused("invalid"),
                 Action::Count => drop(self.worker.app.metrics.payloads_received.inc()),
             }
@@ -224,6 +226,7 @@ impl<P: Protocol> Session<P> {
             address: self.address,
         };
         let began = Instant::now();
+        let is_resume = P::is_resume(&call);
         let answer = P::call(call, cx);
         // Until the answer comes, the client's messages wait in the inbox, and the driver stops reading.
         context.wait(answer.into_actor(self).map(move |answer, session, context| {
@@ -234,7 +237,13 @@ impl<P: Protocol> Session<P> {
                 session.apply(actions, context);
                 if session.id.is_some() && !had_session {
                     let took = began.elapsed().as_secs_f64();
-                    session.worker.app.metrics.durations.identify.observe(took);
+                    let durations = &session.worker.app.metrics.durations;
+                    let duration = if is_resume {
+                        &durations.resume
+                    } else {
+                        &durations.identify
+                    };
+                    duration.observe(took);
                 }
             }
         }));

@@ -80,6 +80,8 @@ pub struct Discord {
     leaves_at: Option<Box<Instant>>,
     /// Whether there has been a session. Commands that its client sent before learning of its end may still arrive.
     had_session: bool,
+    /// Whether a resume is under way.
+    is_resuming: bool,
     /// The last dispatch that the client has acknowledged.
     acknowledged: u64,
     payloads: TokenBucket,
@@ -149,6 +151,7 @@ impl Discord {
             leaves_at: None,
             deaf_until: None,
             had_session: false,
+            is_resuming: false,
             acknowledged: 0,
             presences: None,
             resume_url,
@@ -178,6 +181,20 @@ impl Discord {
     /// Closes the connection because of a client error.
     fn fail(&mut self, close: Close) -> DiscordActions {
         self.close(close, Some(close.reason))
+    }
+
+    /// Tells the client that it has no session.
+    fn not_identified(&mut self, error: DiscordIdentifyError, now: Instant) -> DiscordActions {
+        match error {
+            DiscordIdentifyError::Close(close) if close == close::AWAY => self.close(close, None),
+            DiscordIdentifyError::Close(close) => self.fail(close),
+            DiscordIdentifyError::Throttled | DiscordIdentifyError::Gone => self.invalid_later(now),
+        }
+    }
+
+    /// Counts the resume that is under way, if there is one.
+    fn resume_over(&mut self, result: &'static str) -> Option<Action<Call>> {
+        std::mem::take(&mut self.is_resuming).then_some(Action::CountResume(result))
     }
 
     fn ownership(&self) -> Option<&crate::resume::SessionOwnership> {
@@ -229,6 +246,10 @@ impl Protocol for Discord {
 
     fn call(call: Call, cx: CallContext) -> PendingCall<CallResult> {
         Box::pin(call::run(call, cx))
+    }
+
+    fn is_resume(call: &Call) -> bool {
+        matches!(call, Call::Resume(_))
     }
 
     fn open(&mut self, cx: &Cx<'_>) -> DiscordActions {
@@ -308,13 +329,19 @@ impl Protocol for Discord {
                 let (session, actions) = Replaying::resume(*authenticated, self.acknowledged, &self.encoder);
                 self.phase = DiscordPhase::Replaying(Box::new(session));
                 self.had_session = true;
+                self.is_resuming = true;
                 actions
             }
-            CallResult::Identified(Err(error)) | CallResult::Resumed(Err(error)) => match error {
-                DiscordIdentifyError::Close(close) if close == close::AWAY => self.close(close, None),
-                DiscordIdentifyError::Close(close) => self.fail(close),
-                DiscordIdentifyError::Throttled | DiscordIdentifyError::Gone => self.invalid_later(now),
-            },
+            CallResult::Resumed(Err(error)) => {
+                let mut actions: DiscordActions = smallvec![Action::CountResume(match error {
+                    DiscordIdentifyError::Close(close) if close == close::AWAY => "unavailable",
+                    DiscordIdentifyError::Close(_) => "refused",
+                    DiscordIdentifyError::Throttled | DiscordIdentifyError::Gone => "gone",
+                })];
+                actions.extend(self.not_identified(error, now));
+                actions
+            }
+            CallResult::Identified(Err(error)) => self.not_identified(error, now),
             CallResult::Planned(Err(Unavailable)) | CallResult::Made(Err(Unavailable)) => self.away(),
             CallResult::Planned(Ok(answers)) => match &mut self.phase {
                 DiscordPhase::Replaying(session) => session.planned(answers),
@@ -332,6 +359,7 @@ impl Protocol for Discord {
                     Ok(Ok(ReplayStep::More(actions))) => actions,
                     Ok(Ok(ReplayStep::CaughtUp(mut actions))) => {
                         actions.extend(self.live(now));
+                        actions.extend(self.resume_over("resumed"));
                         actions
                     }
                     Err(ReadError::Unavailable) => self.away(),
@@ -342,7 +370,9 @@ impl Protocol for Discord {
                             "session cannot be replayed completely"
                         );
                         session.ownership.end();
-                        self.invalid_later(now)
+                        let mut actions = self.invalid_later(now);
+                        actions.extend(self.resume_over("incomplete"));
+                        actions
                     }
                 }
             }

@@ -110,7 +110,7 @@ impl Discord {
             }
         }
         if self.deaf_until.as_ref().is_none_or(|until| **until <= now) {
-            actions.push(self.send(&self.settings.heartbeat_ack));
+            actions.push(Action::Heartbeat(self.encoder.frame(&self.settings.heartbeat_ack)));
         }
         actions
     }

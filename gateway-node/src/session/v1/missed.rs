@@ -48,6 +48,7 @@ mod tests {
             name: "n".into(),
             audience,
             at: 0,
+            accepted: tokio::time::Instant::now(),
             first: None,
             author: None,
             user: None,

@@ -357,10 +357,14 @@ impl V1 {
             return smallvec![Action::Count];
         }
         let ack = match self.position(cx) {
-            Some(position) => self.send(&payload::heartbeat_ack_at(&position.to_string())),
-            None => Action::Send(self.settings.heartbeat_ack(self.encoding)),
+            Some(position) => frame(
+                self.encoding,
+                self.settings.level,
+                &payload::heartbeat_ack_at(&position.to_string()),
+            ),
+            None => self.settings.heartbeat_ack(self.encoding),
         };
-        smallvec![Action::Count, ack]
+        smallvec![Action::Count, Action::Heartbeat(ack)]
     }
 }
 

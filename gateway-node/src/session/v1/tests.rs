@@ -121,7 +121,7 @@ fn without_redis_a_client_gets_1013() {
 /// The payloads that a session sends.
 fn sent(actions: V1Actions) -> Vec<Value> {
     let payload = |action| match action {
-        Action::Send(frame) => Some(payload_of(&frame)),
+        Action::Send(frame) | Action::Heartbeat(frame) => Some(payload_of(&frame)),
         Action::Close { .. } => panic!("the session ends"),
         _ => None,
     };
@@ -360,7 +360,7 @@ fn dropped_packets_count_against_the_payload_rate_and_never_close() {
     // A valid payload is answered as soon as it is read.
     let until = pause(&actions).expect("reading should pause");
     let actions = connection.receive(Message::Text(r#"{"op":10}"#.into()), &Cx::at(until));
-    assert!(matches!(actions[..], [Action::Count, Action::Send(_)]));
+    assert!(matches!(actions[..], [Action::Count, Action::Heartbeat(_)]));
     // A second one is too fast and closes the connection.
     assert_eq!(
         ending(connection.receive(Message::Text(r#"{"op":10}"#.into()), &Cx::at(until))),

@@ -70,6 +70,7 @@ pub(super) fn entry(audience: Audience) -> Entry {
         name: "announce".into(),
         audience,
         at: 0,
+        accepted: tokio::time::Instant::now(),
         first: None,
         author: None,
         user: None,

@@ -88,6 +88,6 @@ pub(super) fn walk_room() -> usize {
         handles
     };
     let calls = each(0..ROUNDS, round, |_| true);
-    assert_eq!(metrics.deliveries.get(), SESSIONS * calls as u64);
+    assert_eq!(metrics.deliveries(), SESSIONS * calls as u64);
     calls
 }

@@ -53,7 +53,7 @@ fn decode(text: &str, step: fn(&mut Decoder, &[u8]) -> Decoding) -> usize {
 
 pub(super) fn receive_heartbeat() -> usize {
     step!((v1: &mut V1, message: Message, now: Instant) -> ReceivedActions { v1.receive(message, &Cx::at(now)) });
-    receive(HEARTBEAT, "[Count, Send(b\"\\x81\\t{\\\"op\\\":11}\")]", step)
+    receive(HEARTBEAT, "[Count, Heartbeat(b\"\\x81\\t{\\\"op\\\":11}\")]", step)
 }
 
 pub(super) fn receive_event() -> usize {

@@ -55,6 +55,38 @@ impl RedisProblem {
         Self::of_code(address.to_owned(), code_of(error), error.details().unwrap_or_default())
     }
 
+    /// The kinds of problems, as the metrics name them.
+    pub(in crate::backends::redis) const KINDS: [&'static str; 11] = [
+        "unreachable",
+        "refused",
+        "too_old",
+        "evicts",
+        "replica",
+        "out_of_memory",
+        "too_few_replicas",
+        "cannot_save",
+        "error",
+        "silent",
+        "fenced",
+    ];
+
+    /// The kind of the problem, as the metrics name it.
+    pub(in crate::backends::redis) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Refused { .. } => "refused",
+            Self::TooOld { .. } => "too_old",
+            Self::Evicts { .. } => "evicts",
+            Self::Replica { .. } => "replica",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::TooFewReplicas { .. } => "too_few_replicas",
+            Self::CannotSave { .. } => "cannot_save",
+            Self::ReplyResult { .. } => "error",
+            Self::Silent { .. } => "silent",
+            Self::Fenced { .. } => "fenced",
+        }
+    }
+
     /// Whether the connection is lost, or gives no more replies.
     pub(in crate::backends::redis) const fn is_cut(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Silent { .. })

@@ -13,12 +13,16 @@ use redis::{
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use secrecy::{ExposeSecret, SecretString};
+use smallvec::SmallVec;
 use tokio::{sync::watch, time::Instant};
 
 use super::problem::{RedisProblem, is_refusal};
-use crate::backends::redis::{
-    scripts::{Script, Scripts},
-    tls::{RedisSetupError, RedisTls},
+use crate::{
+    backends::redis::{
+        scripts::{Script, Scripts},
+        tls::{RedisSetupError, RedisTls},
+    },
+    metrics::Metrics,
 };
 
 /// The time limit for connecting.
@@ -38,18 +42,27 @@ pub(in crate::backends::redis) struct RedisServer {
     /// The number of the database.
     pub(in crate::backends::redis) database: i64,
     scripts: Arc<Scripts>,
+    metrics: Arc<Metrics>,
 }
 
 impl RedisServer {
     /// The server at this URL.
-    pub(in crate::backends::redis) fn new(url: &SecretString, tls: &RedisTls) -> Result<Self, RedisSetupError> {
+    pub(in crate::backends::redis) fn new(
+        url: &SecretString,
+        tls: &RedisTls,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RedisSetupError> {
         let info = url.expose_secret().into_connection_info()?;
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
             other => other.to_string(),
         };
         let client = client(info.clone(), tls)?;
+        if let Some(expiry) = tls.expiry() {
+            metrics.certificate_expires("redis", expiry);
+        }
         Ok(Self {
+            metrics,
             database: info.redis_settings().db(),
             client: Mutex::new(client),
             info,
@@ -64,6 +77,9 @@ impl RedisServer {
         let mut known = self.client.lock();
         if let Ok(fresh) = client(self.info.clone(), &self.tls) {
             *known = fresh;
+            if let Some(expiry) = self.tls.expiry() {
+                self.metrics.certificate_expires("redis", expiry);
+            }
         }
         known.clone()
     }
@@ -111,6 +127,7 @@ impl RedisServer {
             is_disconnected,
             address: self.address.as_str().into(),
             scripts: Arc::clone(&self.scripts),
+            metrics: Arc::clone(&self.metrics),
             run_id: info.run.into(),
             version: info.version.into(),
             since: Instant::now(),
@@ -191,6 +208,7 @@ pub(in crate::backends::redis) struct RedisConnection {
     is_disconnected: watch::Receiver<bool>,
     address: Arc<str>,
     scripts: Arc<Scripts>,
+    metrics: Arc<Metrics>,
     /// The run id of the server. It cannot change during the connection, since a connection is to one process.
     pub(in crate::backends::redis) run_id: Arc<str>,
     /// The server's version.
@@ -214,7 +232,9 @@ impl RedisConnection {
         commands: impl IntoIterator<Item = Cmd>,
     ) -> Result<Vec<ReplyResult>, RedisProblem> {
         let mut pipeline = Pipeline::new();
+        let mut called = SmallVec::<[&'static str; 8]>::new();
         for command in commands {
+            called.extend(self.scripts.name_of(&command));
             pipeline.add_command(command);
         }
         let count = pipeline.len();
@@ -222,7 +242,12 @@ impl RedisConnection {
             return Ok(Vec::new());
         }
         let mut connection = self.connection.clone();
+        let sent = Instant::now();
         let values = connection.send_packed_commands(&pipeline, 0, count).await;
+        let took = sent.elapsed();
+        for script in called {
+            self.metrics.redis.called(script, took);
+        }
         let values = values.map_err(|error| RedisProblem::of(&self.address, &error))?;
         values
             .into_iter()

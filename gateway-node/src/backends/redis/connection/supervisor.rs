@@ -242,6 +242,7 @@ impl RedisShared {
 
     /// Logs a problem, once for as long as it lasts.
     fn record_problem(&self, problem: &RedisProblem) {
+        self.options.metrics.redis.error(problem.kind());
         let mut condition = self.condition.lock();
         let line = problem.to_string();
         if condition.problem.as_ref() != Some(&line) {

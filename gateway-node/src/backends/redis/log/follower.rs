@@ -24,6 +24,7 @@ use crate::{
         sessions::live::FencingToken,
     },
     backplane::{Audience, Deliver, Epoch, Position, Unavailable},
+    metrics::Metrics,
 };
 
 /// The maximum number of entries read at once.
@@ -40,6 +41,7 @@ const CARRIED: usize = 256;
 pub(in crate::backends::redis) struct Follower {
     application: Arc<RedisApplication>,
     deliver: Arc<dyn Deliver>,
+    metrics: Arc<Metrics>,
     log_receiver: LogReceiver,
     /// When the channel was last subscribed to; `None` while it is not.
     subscribed: watch::Receiver<Option<Instant>>,
@@ -62,6 +64,7 @@ impl Follower {
     pub(in crate::backends::redis) fn new(
         application: Arc<RedisApplication>,
         deliver: Arc<dyn Deliver>,
+        metrics: Arc<Metrics>,
         log_receiver: LogReceiver,
         subscribed: watch::Receiver<Option<Instant>>,
         connection: watch::Receiver<Option<RedisConnection>>,
@@ -70,6 +73,7 @@ impl Follower {
             head: application.head.subscribe(),
             application,
             deliver,
+            metrics,
             log_receiver,
             subscribed,
             connection,
@@ -367,6 +371,9 @@ impl Follower {
     /// that are not found count as trimmed.
     async fn repair(&mut self, to: u64) {
         let mut from = None;
+        if self.cursor().is_some_and(|cursor| cursor.offset < to) {
+            self.metrics.redis.repairs.inc();
+        }
         while let Some(cursor) = self.cursor()
             && cursor.offset < to
         {
@@ -389,6 +396,7 @@ impl Follower {
                 if let Ok(offset) = wire::offset_of(&id) {
                     self.skip_to(offset - 1);
                     let epoch = cursor.epoch;
+                    self.metrics.redis.repaired_entries.inc();
                     self.take(Position { offset, epoch }, &body).await;
                 }
                 last = Some(id);
@@ -425,8 +433,11 @@ impl Follower {
     /// Delivers the entry that directly follows the cursor.
     async fn take(&mut self, position: Position, body: &[u8]) {
         match wire::decode(&self.application.name, position, body) {
-            Ok(stored) => {
+            Ok(mut stored) => {
                 let origin = stored.origin;
+                if let Some(accepted) = self.application.acceptances.take(origin) {
+                    stored.entry.accepted = accepted;
+                }
                 let was_delivered = origin != 0 && self.delivered_before.remove(&origin);
                 let is_for_us = !was_delivered && self.is_for_us(&stored).await;
                 if was_delivered && stored.owners.contains(&self.application.registration().owner) {

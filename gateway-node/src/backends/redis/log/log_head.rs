@@ -56,6 +56,8 @@ pub(in crate::backends::redis) struct ConsumerProgress {
     pub(in crate::backends::redis) run: Option<Arc<str>>,
     /// The highest entry known, in the epoch known.
     highest: Option<Position>,
+    /// Since when there have been entries that are not delivered, if there are any.
+    behind_since: Option<Instant>,
     /// The ends of earlier epochs, latest first.
     ends: VecDeque<Position>,
     /// The ends of epochs of which more losses may become known, latest first.
@@ -95,6 +97,22 @@ impl ConsumerProgress {
             Some(_) => {}
             highest => *highest = Some(position),
         }
+        if self.is_behind() {
+            self.behind_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether there are entries in the known epoch that are not delivered, although the node has receivers.
+    fn is_behind(&self) -> bool {
+        self.cursor
+            .zip(self.highest)
+            .is_some_and(|(cursor, highest)| cursor.epoch == highest.epoch && cursor.offset < highest.offset)
+    }
+
+    /// For how long there have been entries that are not delivered.
+    pub(in crate::backends::redis) fn behind(&self) -> Duration {
+        let since = self.behind_since.filter(|_| self.is_behind());
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Moves the cursor to an entry of its epoch.
@@ -102,6 +120,9 @@ impl ConsumerProgress {
         if let Some(cursor) = &mut self.cursor {
             *cursor = to;
             self.note(to);
+        }
+        if !self.is_behind() {
+            self.behind_since = None;
         }
     }
 
@@ -254,6 +275,24 @@ mod tests {
     fn truncation(progress: &mut ConsumerProgress, good: u64, lost: u64) -> Truncation {
         let head = head(progress, good, lost);
         progress.truncation(&head, Instant::now()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_behind_from_the_first_missing_entry_until_it_has_all() {
+        let mut progress = progress(5, 5);
+        assert_eq!(progress.behind(), Duration::ZERO);
+        progress.note(at(OLD, 6));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        progress.note(at(OLD, 7));
+        progress.advance(at(OLD, 6));
+        assert_eq!(progress.behind(), Duration::from_secs(2));
+        progress.advance(at(OLD, 7));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(progress.behind(), Duration::ZERO);
+        // Without receivers there is nothing to deliver.
+        progress.cursor = None;
+        progress.note(at(OLD, 9));
+        assert_eq!(progress.behind(), Duration::ZERO);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The logs: appending, following, and reading older pages.
 
+pub(in crate::backends::redis) mod acceptances;
 pub(in crate::backends::redis) mod bounds;
 pub(in crate::backends::redis) mod channel;
 pub(in crate::backends::redis) mod follower;

@@ -129,6 +129,7 @@ impl PublishQueue {
                 state.next_origin = origin.wrapping_add(events.len() as Origin);
                 origin
             };
+            application.acceptances.record(origin, events.len(), queued);
             state.bytes += bytes;
             state.waiting.push_back(QueuedPublication {
                 application,
@@ -173,9 +174,14 @@ impl PublishQueue {
         }
     }
 
+    /// The bytes of the publications that are queued or in flight.
+    pub(in crate::backends::redis) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
     /// Whether nothing is queued or in flight.
     pub(in crate::backends::redis) fn is_empty(&self) -> bool {
-        self.state.lock().bytes == 0
+        self.bytes() == 0
     }
 
     fn put_back(&self, items: impl DoubleEndedIterator<Item = QueuedPublication>) {

@@ -30,6 +30,8 @@ use shared::{
 
 pub use super::label::{JobLabel, Label, Origin, label};
 pub(in crate::backends::redis) use super::label::{NONE, user_key};
+use tokio::time::Instant;
+
 use super::label::{ReadLabel, read_label, user_of};
 use crate::{
     backends::redis::scripts::millis,
@@ -231,6 +233,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             name: name.into(),
             audience,
             at,
+            accepted: Instant::now(),
             first,
             author,
             user,

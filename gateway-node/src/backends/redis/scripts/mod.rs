@@ -4,127 +4,77 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-/// A script. Everything that a node changes in Redis, it changes through one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Script {
-    Publish,
-    Register,
-    Renew,
-    Join,
-    Ready,
-    Ack,
-    Leave,
-    Report,
-    Counts,
-    Redirect,
-    Sweep,
-    Reap,
-    Lease,
-    Read,
-    Guilds,
-    GuildFold,
-    DiscordStart,
-    DiscordOpen,
-    DiscordResume,
-    DiscordKeep,
-    DiscordCarry,
-    DiscordCheckpoint,
-    DiscordDetach,
-    DiscordEnd,
-    DiscordPresence,
-    DiscordExpire,
-    Command,
-    CommandDone,
-    TicketIssue,
-    TicketTake,
-    TicketRevoke,
-    Jobs,
-    JobSettle,
-    JobList,
-    JobChange,
+/// Declares the scripts, each with the name of its file.
+macro_rules! scripts {
+    ($($script:ident = $name:literal,)+) => {
+        /// A script. Everything that a node changes in Redis, it changes through one of these.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Script {
+            $($script,)+
+        }
+
+        impl Script {
+            pub(super) const ALL: [Self; [$($name,)+].len()] = [$(Self::$script,)+];
+
+            /// The names of all scripts, which are those of their files.
+            pub(super) const NAMES: [&'static str; Self::ALL.len()] = [$($name,)+];
+
+            fn own_text(self) -> &'static str {
+                match self {
+                    $(Self::$script => include_str!(concat!($name, ".lua")),)+
+                }
+            }
+        }
+    };
+}
+
+scripts! {
+    Publish = "publish",
+    Register = "register",
+    Renew = "renew",
+    Join = "join",
+    Ready = "ready",
+    Ack = "ack",
+    Leave = "leave",
+    Report = "report",
+    Counts = "counts",
+    Redirect = "redirect",
+    Sweep = "sweep",
+    Reap = "reap",
+    Lease = "lease",
+    Read = "read",
+    Guilds = "guilds",
+    GuildFold = "guild_fold",
+    DiscordStart = "discord_start",
+    DiscordOpen = "discord_open",
+    DiscordResume = "discord_resume",
+    DiscordKeep = "discord_keep",
+    DiscordCarry = "discord_carry",
+    DiscordCheckpoint = "discord_checkpoint",
+    DiscordDetach = "discord_detach",
+    DiscordEnd = "discord_end",
+    DiscordPresence = "discord_presence",
+    DiscordExpire = "discord_expire",
+    Command = "command",
+    CommandDone = "command_done",
+    TicketIssue = "ticket_issue",
+    TicketTake = "ticket_take",
+    TicketRevoke = "ticket_revoke",
+    Jobs = "jobs",
+    JobSettle = "job_settle",
+    JobList = "job_list",
+    JobChange = "job_change",
 }
 
 /// The functions shared by the scripts of an application.
 const APPLICATION: &str = include_str!("application.lua");
 
 impl Script {
-    pub(super) const ALL: [Self; 35] = [
-        Self::Publish,
-        Self::Register,
-        Self::Renew,
-        Self::Join,
-        Self::Ready,
-        Self::Ack,
-        Self::Leave,
-        Self::Report,
-        Self::Counts,
-        Self::Redirect,
-        Self::Sweep,
-        Self::Reap,
-        Self::Lease,
-        Self::Read,
-        Self::Guilds,
-        Self::GuildFold,
-        Self::DiscordStart,
-        Self::DiscordOpen,
-        Self::DiscordResume,
-        Self::DiscordKeep,
-        Self::DiscordCarry,
-        Self::DiscordCheckpoint,
-        Self::DiscordDetach,
-        Self::DiscordEnd,
-        Self::DiscordPresence,
-        Self::DiscordExpire,
-        Self::Command,
-        Self::CommandDone,
-        Self::TicketIssue,
-        Self::TicketTake,
-        Self::TicketRevoke,
-        Self::Jobs,
-        Self::JobSettle,
-        Self::JobList,
-        Self::JobChange,
-    ];
-
     fn text(self) -> String {
-        let own = match self {
-            Self::Publish => include_str!("publish.lua"),
-            Self::Register => include_str!("register.lua"),
-            Self::Renew => include_str!("renew.lua"),
-            Self::Join => include_str!("join.lua"),
-            Self::Ready => include_str!("ready.lua"),
-            Self::Ack => include_str!("ack.lua"),
-            Self::Leave => include_str!("leave.lua"),
-            Self::Report => include_str!("report.lua"),
-            Self::Counts => include_str!("counts.lua"),
-            Self::Redirect => include_str!("redirect.lua"),
-            Self::Sweep => include_str!("sweep.lua"),
-            Self::Reap => include_str!("reap.lua"),
-            Self::Read => include_str!("read.lua"),
-            Self::Guilds => include_str!("guilds.lua"),
-            Self::GuildFold => include_str!("guild_fold.lua"),
-            Self::DiscordStart => include_str!("discord_start.lua"),
-            Self::DiscordOpen => include_str!("discord_open.lua"),
-            Self::DiscordResume => include_str!("discord_resume.lua"),
-            Self::DiscordKeep => include_str!("discord_keep.lua"),
-            Self::DiscordCarry => include_str!("discord_carry.lua"),
-            Self::DiscordCheckpoint => include_str!("discord_checkpoint.lua"),
-            Self::DiscordDetach => include_str!("discord_detach.lua"),
-            Self::DiscordEnd => include_str!("discord_end.lua"),
-            Self::DiscordPresence => include_str!("discord_presence.lua"),
-            Self::DiscordExpire => include_str!("discord_expire.lua"),
-            Self::Command => include_str!("command.lua"),
-            Self::CommandDone => include_str!("command_done.lua"),
-            Self::TicketIssue => include_str!("ticket_issue.lua"),
-            Self::TicketTake => include_str!("ticket_take.lua"),
-            Self::TicketRevoke => include_str!("ticket_revoke.lua"),
-            Self::Jobs => include_str!("jobs.lua"),
-            Self::JobSettle => include_str!("job_settle.lua"),
-            Self::JobList => include_str!("job_list.lua"),
-            Self::JobChange => include_str!("job_change.lua"),
-            Self::Lease => return include_str!("lease.lua").to_owned(),
-        };
-        [APPLICATION, own].join("\n")
+        match self {
+            Self::Lease => self.own_text().to_owned(),
+            script => [APPLICATION, script.own_text()].join("\n"),
+        }
     }
 }
 
@@ -150,6 +100,19 @@ impl Scripts {
             load.arg("LOAD").arg(script.text());
             load
         })
+    }
+
+    /// Returns the name of the script that a command calls, if it calls one.
+    pub(super) fn name_of(&self, command: &Cmd) -> Option<&'static str> {
+        let mut args = command.args_iter();
+        let redis::Arg::Simple(b"EVALSHA") = args.next()? else {
+            return None;
+        };
+        let redis::Arg::Simple(hash) = args.next()? else {
+            return None;
+        };
+        let index = self.hashes.iter().position(|known| known.as_bytes() == hash)?;
+        Some(Script::NAMES[index])
     }
 
     /// Starts a call of a script. `key` is the prefix of all keys that the script touches.
