@@ -183,7 +183,7 @@ async fn a_v1_session_says_what_it_is_doing() {
 }
 
 #[tokio::test]
-async fn what_a_session_sent_and_received_is_counted_to_the_byte() {
+async fn messages_and_bytes_of_a_session_are_counted_exactly() {
     let node = full_setup().start().await;
     let mut raw = Raw::open_with(node.address(), "/?v=1", &[("user-agent", "counter/1.0")]).await;
     let hello = raw.frame().await.expect("hello");
@@ -299,7 +299,7 @@ async fn events_are_tailed_on_a_node_with_and_without_sessions() {
             .json();
         assert_eq!(none["entries"], json!([]), "{none}");
     }
-    for wrong in ["after=x", "wait_ms=20001", "guild=x", "session=x", "name=a"] {
+    for wrong in ["after=X", "wait_ms=20001", "guild=x", "session=x", "name=a"] {
         let answer = ask(&nodes[0], "GET", &format!("/api/v1/tail?{wrong}")).await;
         assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
     }

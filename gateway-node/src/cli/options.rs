@@ -30,7 +30,7 @@ pub struct NodeOptions {
     /// if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Address and port of the public listener; port 0 picks a free one. unix:/PATH is a Unix socket
+    /// Address and port of the public listener; port 0 picks a free one. `unix:/PATH` is a Unix socket
     #[arg(long, value_name = "ADDR:PORT")]
     pub bind: Option<String>,
     /// Format of log lines: text or json

@@ -32,7 +32,7 @@ impl Scrape {
                 let (_, bound) = labels.split_once("le=\"")?;
                 let bound: f64 = bound.split('"').next()?.parse().ok()?;
                 let buckets = self.buckets.entry(histogram.to_owned()).or_default();
-                match buckets.iter_mut().find(|(known, _)| *known == bound) {
+                match buckets.iter_mut().find(|(known, _)| is_same(*known, bound)) {
                     Some((_, count)) => *count += value,
                     None => buckets.push((bound, value)),
                 }
@@ -59,7 +59,7 @@ impl Scrape {
         let before = |bound: f64| {
             let buckets = earlier.buckets.get(histogram).into_iter().flatten();
             buckets
-                .filter(|(known, _)| *known == bound)
+                .filter(|(known, _)| is_same(*known, bound))
                 .map(|(_, count)| *count)
                 .sum::<f64>()
         };
@@ -86,6 +86,11 @@ impl Scrape {
         }
         Some(low)
     }
+}
+
+/// Returns whether two bounds are the same one, as the node writes it each time.
+fn is_same(one: f64, other: f64) -> bool {
+    one.total_cmp(&other).is_eq()
 }
 
 #[cfg(test)]

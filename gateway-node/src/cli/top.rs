@@ -110,7 +110,7 @@ pub(super) fn run(
     let mut before = look(&query, args)?;
     let mut left = args.count.unwrap_or(usize::MAX);
     while left > 0 {
-        std::thread::sleep(interval);
+        wait(interval);
         let now = look(&query, args)?;
         let screen = screen(&before, &now, args);
         let clear = if is_terminal { CLEAR } else { "" };
@@ -120,6 +120,15 @@ pub(super) fn run(
         left -= 1;
     }
     Ok(())
+}
+
+/// Waits for the next screen. Nothing else runs on this thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command has no sessions that it could block"
+)]
+fn wait(interval: Duration) {
+    std::thread::sleep(interval);
 }
 
 fn look(query: &Query, args: &TopArgs) -> Result<Moment, QueryError> {

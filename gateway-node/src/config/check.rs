@@ -37,7 +37,7 @@ impl Origins {
     }
 
     /// Returns the settings and lists that were read from files which environment variables name, with their origins.
-    pub(super) fn from_files(&self) -> Vec<(&str, &str)> {
+    pub(super) fn read_from_files(&self) -> Vec<(&str, &str)> {
         let is_from_file = |origin: &str| origin.starts_with(ENVIRONMENT) && origin.contains(FROM_FILE);
         let mut found: Vec<_> = self
             .0

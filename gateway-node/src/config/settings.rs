@@ -180,7 +180,7 @@ impl Settings {
     /// Returns what was read from a file that an environment variable names: each setting or list of tables, and where
     /// it comes from.
     pub fn read_from_files(&self) -> Vec<(&str, &str)> {
-        self.origins.from_files()
+        self.origins.read_from_files()
     }
 
     /// Returns a problem with the value of `key` that shows only when the value is used. The error includes the value

@@ -166,42 +166,42 @@ impl Metrics {
     }
 
     /// Counts one. A value that was not begun would hide its first increase, so a debug build rejects it.
-    fn count<L: Clone + Debug + Hash + Eq>(&self, family: &Family<L, Counter>, label: L) {
+    fn count<L: Clone + Debug + Hash + Eq>(&self, family: &Family<L, Counter>, label: &L) {
         debug_assert!(
-            !self.is_begun.load(Relaxed) || family.get(&label).is_some(),
+            !self.is_begun.load(Relaxed) || family.get(label).is_some(),
             "{label:?} is missing in the known labels"
         );
-        family.get_or_create(&label).inc();
+        family.get_or_create(label).inc();
     }
 
     /// Counts a packet that was dropped.
     pub fn dropped(&self, reason: &'static str) {
-        self.count(&self.packets_dropped, ReasonLabel { reason });
+        self.count(&self.packets_dropped, &ReasonLabel { reason });
     }
 
     /// Counts a connection that was refused when it was accepted.
     pub fn connection_refused(&self, reason: &'static str) {
-        self.count(&self.connections_refused, ReasonLabel { reason });
+        self.count(&self.connections_refused, &ReasonLabel { reason });
     }
 
     /// Counts a refused upgrade.
     pub fn upgrade_refused(&self, reason: &'static str) {
-        self.count(&self.upgrades_refused, ReasonLabel { reason });
+        self.count(&self.upgrades_refused, &ReasonLabel { reason });
     }
 
     /// Counts an error of a client.
     pub fn client_error(&self, reason: &'static str) {
-        self.count(&self.client_errors, ReasonLabel { reason });
+        self.count(&self.client_errors, &ReasonLabel { reason });
     }
 
     /// Counts a refused event.
     pub fn event_refused(&self, reason: &'static str) {
-        self.count(&self.events_refused, ReasonLabel { reason });
+        self.count(&self.events_refused, &ReasonLabel { reason });
     }
 
     /// Counts a request that is over.
     pub fn request_over(&self, outcome: &'static str) {
-        self.count(&self.requests, OutcomeLabel { outcome });
+        self.count(&self.requests, &OutcomeLabel { outcome });
     }
 
     /// Counts events accepted from this node's clients, `took` after they were published.
@@ -220,7 +220,7 @@ impl Metrics {
 
     /// Counts why a session ended.
     pub fn session_ending(&self, reason: &'static str) {
-        self.count(&self.session_endings, ReasonLabel { reason });
+        self.count(&self.session_endings, &ReasonLabel { reason });
     }
 
     /// Counts the end of a session.
@@ -230,7 +230,7 @@ impl Metrics {
 
     /// Counts a resume that is over.
     pub fn resume_over(&self, result: &'static str) {
-        self.count(&self.resumes, ResultLabel { result });
+        self.count(&self.resumes, &ResultLabel { result });
     }
 
     /// Records when the certificate named `certificate` expires.

@@ -147,7 +147,8 @@ impl Moment<'_> {
             "Bytes of events that wait for the slowest worker",
             gauge(self.delivery_queue_bytes),
         );
-        let by_application = |value: fn(&LogMoment<'_>) -> u64| {
+        type Value = fn(&LogMoment<'_>) -> u64;
+        let by_application = |value: Value| {
             let family = Family::<ApplicationLabel, Gauge<i64>>::default();
             for log in self.logs {
                 let application = log.application.into();
@@ -157,7 +158,7 @@ impl Moment<'_> {
             }
             family
         };
-        let gauges: [(_, _, fn(&LogMoment<'_>) -> u64); 5] = [
+        let gauges: [(_, _, Value); 5] = [
             (
                 "log_lag",
                 "Accepted events that this node has still to deliver",

@@ -52,7 +52,7 @@ pub(super) fn of(settings: &Settings) -> KnownLabels {
         resumes: RESUMES.into(),
         http_responses: http::public_endpoints()
             .iter()
-            .flat_map(|endpoint| endpoint.paths())
+            .flat_map(http::Endpoint::paths)
             .flat_map(|path| STATUSES.map(|status| (path.clone(), status.as_u16())))
             .collect(),
     }

@@ -75,13 +75,12 @@ impl Supervision {
             let began = Instant::now();
             let answers = self.app.registry.answers();
             tokio::pin!(answers);
-            let is_alive = match tokio::time::timeout(pause, &mut answers).await {
-                Ok(is_alive) => is_alive,
-                Err(_) => {
-                    let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                    log::error!(watchdog_ms = ms; "a worker does not answer, so the service manager is not told that this node lives");
-                    answers.await
-                }
+            let is_alive = if let Ok(is_alive) = tokio::time::timeout(pause, &mut answers).await {
+                is_alive
+            } else {
+                let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                log::error!(watchdog_ms = ms; "a worker does not answer, so the service manager is not told that this node lives");
+                answers.await
             };
             if is_alive {
                 self.tell("WATCHDOG=1").await;

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use shared::user::UserId;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until},
@@ -12,7 +13,7 @@ use super::{
     EndReason, RegistryShard, SessionCommand, SessionKind, SessionMessage,
     command::{CommandAll, CommandOne, GiveRequest, Ping, ShardCommand},
     listing::{ListSessions, Listed},
-    shard::SessionEntry,
+    shard::{Identity, SessionEntry},
 };
 use crate::fanout::delivery_queue::QueueRead;
 
@@ -233,7 +234,12 @@ impl Handler<ListSessions> for ShardActor {
             .iter()
             .flatten()
             .filter_map(|session| Some((session, session.identity.as_ref()?)));
-        let theirs = identified.filter(|(_, identity)| identity.application == application && filter.admits(identity));
+        let is_wanted = |identity: &Identity| {
+            let user = identity.ticket.as_ref().and_then(|it| it.rights.user.as_ref());
+            identity.application == application
+                && filter.admits(identity.id, identity.kind, identity.key.id(), user.map(UserId::as_str))
+        };
+        let theirs = identified.filter(|(_, identity)| is_wanted(identity));
         page.cut(theirs, |(_, identity)| identity.id)
             .into_iter()
             .map(|(session, identity)| {

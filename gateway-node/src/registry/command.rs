@@ -50,6 +50,7 @@ impl SpreadCommand {
     /// Encodes the command as text for other nodes.
     pub fn text(self) -> String {
         let command = match self.command {
+            SessionCommand::Leave(EndReason::Kicked) => "kick".to_owned(),
             SessionCommand::Leave(_) => "reconnect".to_owned(),
             SessionCommand::Inject(InjectedFault::Close(code)) => format!("close {code}"),
             SessionCommand::Inject(InjectedFault::Cut) => "cut".to_owned(),
@@ -65,6 +66,7 @@ impl SpreadCommand {
         let mut words = text.split(' ');
         let spread = Duration::from_millis(words.next()?.parse().ok()?);
         let command = match (words.next()?, words.next()) {
+            ("kick", None) => SessionCommand::Leave(EndReason::Kicked),
             ("reconnect", None) => SessionCommand::Leave(EndReason::Reconnect),
             ("close", Some(code)) => SessionCommand::Inject(InjectedFault::Close(code.parse().ok()?)),
             ("cut", None) => SessionCommand::Inject(InjectedFault::Cut),
@@ -187,7 +189,8 @@ mod tests {
             InjectedFault::Deafen(Duration::from_millis(1500)),
         ];
         let commands = disturbances.map(SessionCommand::Inject).into_iter();
-        for command in commands.chain([SessionCommand::Leave(EndReason::Reconnect)]) {
+        let orders = [EndReason::Reconnect, EndReason::Kicked].map(SessionCommand::Leave);
+        for command in commands.chain(orders) {
             let spread = Duration::from_secs(2);
             let spread_command = SpreadCommand { command, spread };
             assert_eq!(SpreadCommand::read(&spread_command.text()), Some(spread_command));

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use actix::Message;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use shared::{session_id::SessionId, user::UserId};
+use shared::session_id::SessionId;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{SessionDetails, SessionKind, shard::Identity};
+use super::{SessionDetails, SessionKind};
 
 /// How long sessions have to say what they are doing. One that waits for the backplane handles no messages.
 const DESCRIPTION: Duration = Duration::from_millis(500);
@@ -52,18 +52,13 @@ impl SessionFilter {
     }
 
     /// Returns whether the filter admits a session of a node that it admits.
-    pub(super) fn admits(&self, identity: &Identity) -> bool {
-        let user = || identity.ticket.as_ref()?.rights.user.as_ref().map(UserId::as_str);
-        self.id.is_none_or(|id| id == identity.id)
-            && is_met(self.kind.as_ref(), || Some(identity.kind.as_str()))
-            && is_met(self.key.as_ref(), || Some(identity.key.id()))
-            && is_met(self.user.as_ref(), user)
+    pub(super) fn admits(&self, id: SessionId, kind: SessionKind, key: &str, user: Option<&str>) -> bool {
+        let is_met = |condition: &Option<String>, value| condition.is_none() || condition.as_deref() == value;
+        self.id.is_none_or(|wanted| wanted == id)
+            && is_met(&self.kind, Some(kind.as_str()))
+            && is_met(&self.key, Some(key))
+            && is_met(&self.user, user)
     }
-}
-
-/// Returns whether a condition, if there is one, asks for this value.
-fn is_met<'a>(condition: Option<&String>, value: impl FnOnce() -> Option<&'a str>) -> bool {
-    condition.is_none_or(|wanted| value() == Some(&**wanted))
 }
 
 /// A session on a shard, which has been asked what it is doing.

@@ -80,7 +80,8 @@ pub struct NodeReplies {
 }
 
 impl NodeReplies {
-    /// Waits for the next reply, however long that takes.
+    /// Waits for the next reply, however long that takes. The reply may be an error of its node.
+    #[allow(clippy::missing_errors_doc, reason = "the result is the reply, not that of the wait")]
     pub async fn next(&mut self) -> Reply {
         match self.replies.recv().await {
             Some(reply) => reply,

@@ -276,7 +276,7 @@ async fn watched(prometheus: &Prometheus, nodes: usize) {
 // Runs alone: a busy machine is a condition of some of these alerts.
 #[tokio::test]
 async fn load_every_alert_fires_by_its_condition_and_is_silent_without_it() {
-    let (shared, mut failing) = tokio::join!(RedisProcess::start(), RedisProcess::start());
+    let (shared, mut failing) = tokio::join!(RedisProcess::start_with(&[]), RedisProcess::start_with(&[]));
     let (narrow, slow) = tokio::join!(Proxy::start(address(&shared)), Proxy::start(address(&shared)));
     let small = full_setup().set("server.workers", 1);
     let nodes = tokio::join!(

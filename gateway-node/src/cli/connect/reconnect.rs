@@ -67,11 +67,11 @@ impl<W: Write> ConnectClient<W> {
                 let stream = UnixStream::connect(path).await?;
                 client_async_with_config(&url, stream, Some(config)).await
             };
-            return self.connect(&url, connecting).await;
+            return Box::pin(self.connect(&url, connecting)).await;
         }
         let connector = self.options.tls.clone().map_or(Connector::Plain, Connector::Rustls);
         let connecting = connect_async_tls_with_config(&url, Some(config), true, Some(connector));
-        self.connect(&url, connecting).await
+        Box::pin(self.connect(&url, connecting)).await
     }
 
     /// Waits for a connection to `url`, and runs it.

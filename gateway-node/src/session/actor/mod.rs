@@ -1,6 +1,7 @@
 //! The actor of one session.
 
 mod details;
+mod guild_list;
 mod reports;
 
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
@@ -9,7 +10,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, SpawnHan
 use shared::{client_type::ClientType, idempotency_key::IdempotencyKey, job::JobDelivery, session_id::SessionId};
 use tokio::time::Instant;
 
-use self::reports::{GuildsUse, count_of};
+use self::guild_list::{GuildsUse, count_of};
 use super::{Action, Actions, CallContext, ClientName, Cx, Protocol, SessionEnd, WorkerState, ending::Ending};
 use crate::{
     admission::Permit,

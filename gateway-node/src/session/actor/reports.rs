@@ -9,23 +9,15 @@ use shared::{
 };
 use tokio::time::Instant;
 
-use super::Session;
+use super::{
+    Session,
+    guild_list::{GuildsUse, count_of},
+};
 use crate::{
     backplane::{Position, Unavailable},
     session::{Cx, Protocol},
     transport::Context,
 };
-
-/// What the guilds of a v1 session are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GuildsUse {
-    /// It reports them.
-    Reported,
-    /// It watches them.
-    Watched,
-    /// It is a bot that has caught up, and watches the guilds of its identify until its first report is applied.
-    WatchedUntilReported,
-}
 
 impl<P: Protocol> Session<P> {
     pub(super) fn report(&mut self, report: Report, number: u64, patience: Duration, context: &mut Context<Self>) {
@@ -104,9 +96,4 @@ impl<P: Protocol> Session<P> {
             self.apply(actions, context);
         }
     }
-}
-
-/// Returns the number of guilds in a list, which the protocol limits to far less than 2^32.
-pub(super) fn count_of(guilds: &[GuildId]) -> u32 {
-    u32::try_from(guilds.len()).unwrap_or(u32::MAX)
 }

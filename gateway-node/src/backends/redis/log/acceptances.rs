@@ -9,11 +9,14 @@ use super::wire::Origin;
 const PLACES: usize = 1024;
 
 /// The times of the latest publications, each at the place that its origin gives it.
-pub(in crate::backends::redis) struct Acceptances(Mutex<Box<[Option<(Origin, Instant)>]>>);
+pub(in crate::backends::redis) struct Acceptances(Mutex<Vec<Acceptance>>);
+
+/// A publication and when it was accepted, or `None` if its place is free.
+type Acceptance = Option<(Origin, Instant)>;
 
 impl Default for Acceptances {
     fn default() -> Self {
-        Self(Mutex::new(vec![None; PLACES].into()))
+        Self(Mutex::new(vec![None; PLACES]))
     }
 }
 
