@@ -76,6 +76,9 @@ pub struct ReplayMoment {
     pub evicted_for_age: u64,
 }
 
+/// A number of a log.
+type LogValue = fn(&LogMoment<'_>) -> u64;
+
 impl Moment<'_> {
     pub(super) fn register(&self, registry: &mut Registry) {
         self.register_connections(registry);
@@ -147,8 +150,7 @@ impl Moment<'_> {
             "Bytes of events that wait for the slowest worker",
             gauge(self.delivery_queue_bytes),
         );
-        type Value = fn(&LogMoment<'_>) -> u64;
-        let by_application = |value: Value| {
+        let by_application = |value: LogValue| {
             let family = Family::<ApplicationLabel, Gauge<i64>>::default();
             for log in self.logs {
                 let application = log.application.into();
@@ -158,7 +160,7 @@ impl Moment<'_> {
             }
             family
         };
-        let gauges: [(_, _, Value); 5] = [
+        let gauges: [(_, _, LogValue); 5] = [
             (
                 "log_lag",
                 "Accepted events that this node has still to deliver",

@@ -1,6 +1,6 @@
 //! Checks that the table in `docs/metrics.md` has every family as its registration describes it.
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use super::tests::{one_of_each, rendered};
 
@@ -41,7 +41,8 @@ fn table(text: &str) -> String {
                 _ => family.to_owned(),
             };
             let labels = labels(text, family, kind);
-            rows += &format!("| `{name}` | {kind} | {labels} | {help} |\n");
+            // Writing to a string cannot fail.
+            let _ = writeln!(rows, "| `{name}` | {kind} | {labels} | {help} |");
         }
     }
     format!("\n| metric | type | labels | meaning |\n|---|---|---|---|\n{rows}\n")
