@@ -206,6 +206,31 @@ async fn sessions_are_listed_and_kicked_over_tls() {
         assert_eq!(listed.stdout.lines().count(), count, "{filter:?}: {listed:?}");
     }
 
+    let shown = ask(&key("root"), &["session", &id]).await;
+    assert!(shown.stdout.contains("type          bot"), "{shown:?}");
+    let cluster = ask(&key("root"), &["cluster"]).await;
+    assert!(cluster.stdout.contains("a single node, without Redis"), "{cluster:?}");
+    let good = ask(&key("bot"), &["check-key"]).await;
+    assert!(good.stdout.contains("application   utilbot"), "{good:?}");
+    let top = ask(&key("root"), &["top", "--count", "1", "--interval-ms", "100"]).await;
+    assert!(
+        top.stdout.contains("sessions 1 here, 1 in all") && top.stdout.contains(&id),
+        "{top:?}"
+    );
+    let root = key("root");
+    let tail = ask(&root, &["tail", "--count", "1", "--json"]);
+    let publishing = async {
+        loop {
+            let published = ask(&root, &["publish", "announce", "{}"]).await;
+            assert_eq!(published.status.code(), Some(0), "{published:?}");
+        }
+    };
+    let tailed = tokio::select! {
+        tailed = tail => tailed,
+        () = publishing => unreachable!("it publishes until the command has ended"),
+    };
+    assert!(tailed.stdout.contains("\"t\":\"announce\""), "{tailed:?}");
+
     let refused = ask(&key("bot"), &["kick", &id]).await;
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("refused: HTTP 403 forbidden: "), "{refused:?}");

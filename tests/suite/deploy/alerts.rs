@@ -1,12 +1,19 @@
 //! Fires every alert of `deploy/alerts.yml` by its condition: real nodes, a real Redis, and a real Prometheus.
 
-use std::{collections::BTreeSet, net::SocketAddr, num::NonZero, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    num::NonZero,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use gateway_harness::{
     Alert, NodeProcess, PacketEncoding, Prometheus, Proxy, Raw, RedisProcess, Setup, V1Client, ask, eventually,
     full_setup, key, metric, post, publish, ready,
 };
 use nix::sys::signal::Signal;
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
 use super::{document, read};
@@ -38,7 +45,8 @@ attempts = 1
 "#;
 
 /// Each alert with the node at which it fires. That of the descriptors is nearly full, too.
-const FIRED: [(&str, &str); 13] = [
+const FIRED: [(&str, &str); 14] = [
+    ("GatewayCertificateExpires", "certificate"),
     ("GatewayClientsTooSlow", "slow-readers"),
     ("GatewayEventsLost", "bad-redis"),
     ("GatewayEventsMissed", "short-log"),
@@ -83,6 +91,27 @@ async fn start(setup: Setup) -> NodeProcess {
         .start()
         .await;
     ready(&node).await;
+    node
+}
+
+/// Writes a certificate that is valid for this many days, and its key.
+fn write_certificate(folder: &Path, days: u64) {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400)).into();
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(folder.join("chain.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+}
+
+/// Starts a node with the certificate in this folder.
+async fn start_with_certificate(folder: &Path) -> NodeProcess {
+    let node = full_setup()
+        .set("admin.bind", "127.0.0.1:0")
+        .set("server.tls.certificate", folder.join("chain.pem").display())
+        .set("server.tls.key", folder.join("key.pem").display())
+        .start()
+        .await;
+    node.logged("ready for clients").await;
     node
 }
 
@@ -264,6 +293,13 @@ async fn a_client_comes_back_too_late(prometheus: &Prometheus, node: &NodeProces
     fires(prometheus, "GatewayEventsMissed", "short-log").await;
 }
 
+/// The certificate is replaced by one that expires soon.
+async fn a_certificate_expires(prometheus: &Prometheus, node: &NodeProcess, folder: &Path) {
+    write_certificate(folder, 3);
+    node.signal(Signal::SIGHUP);
+    fires(prometheus, "GatewayCertificateExpires", "certificate").await;
+}
+
 /// Waits until the rules have been evaluated on a scrape of every node.
 async fn watched(prometheus: &Prometheus, nodes: usize) {
     eventually("an evaluation with every node", async || {
@@ -279,6 +315,8 @@ async fn load_every_alert_fires_by_its_condition_and_is_silent_without_it() {
     let (shared, mut failing) = tokio::join!(RedisProcess::start_with(&[]), RedisProcess::start_with(&[]));
     let (narrow, slow) = tokio::join!(Proxy::start(address(&shared)), Proxy::start(address(&shared)));
     let small = full_setup().set("server.workers", 1);
+    let certificate = tempfile::tempdir().unwrap();
+    write_certificate(certificate.path(), 60);
     let nodes = tokio::join!(
         start(full_setup()),
         start(full_setup().redis(&failing.url()).set("cluster.hold_ms", HOLD_MS)),
@@ -290,6 +328,7 @@ async fn load_every_alert_fires_by_its_condition_and_is_silent_without_it() {
         start(full_setup().set("limits.outbox_bytes", 300_000)),
         start(full_setup().more(BRIEF)),
         start(full_setup().set("cluster.log_entries", 64)),
+        start_with_certificate(certificate.path()),
     );
     let targets = [
         ("killed", &nodes.0),
@@ -302,6 +341,7 @@ async fn load_every_alert_fires_by_its_condition_and_is_silent_without_it() {
         ("slow-readers", &nodes.7),
         ("jobs", &nodes.8),
         ("short-log", &nodes.9),
+        ("certificate", &nodes.10),
     ];
     let scraped = targets.map(|(name, node)| {
         let admin = node.banner()["admin_address"].as_str().unwrap();
@@ -322,6 +362,7 @@ async fn load_every_alert_fires_by_its_condition_and_is_silent_without_it() {
         clients_read_too_slowly(prometheus, &nodes.7),
         a_job_uses_up_its_attempts(prometheus, &nodes.8),
         a_client_comes_back_too_late(prometheus, &nodes.9),
+        a_certificate_expires(prometheus, &nodes.10, certificate.path()),
     );
 
     let ever = prometheus
