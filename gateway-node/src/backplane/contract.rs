@@ -78,9 +78,9 @@ pub trait Backplane: Send + Sync + 'static {
     /// dropped if it cannot be sent before `until`: then the request times out.
     fn reply(&self, to: ReplyAddress, receipt: Receipt, reply: Reply, until: Instant);
 
-    /// Sends a command to every node that has sessions of an application, this node included. Returns the number of
-    /// nodes that received it. A node that cannot be reached now never receives it.
-    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable>;
+    /// Sends a command to every node that has sessions of an application, this node included. A node that cannot be
+    /// reached now never receives it.
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<CommandReach, Unavailable>;
 
     /// Whether everything passed to the backplane has reached the other nodes.
     fn is_flushed(&self) -> bool;
@@ -179,6 +179,15 @@ pub trait Deliver: Send + Sync + 'static {
 
     /// Reports the latest owner of a session. Any earlier owner on this node must let go of the session.
     fn superseded(&self, owner: &Owner);
+}
+
+/// How far a command to all nodes came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandReach {
+    /// How many nodes have confirmed that they have it.
+    pub nodes: u64,
+    /// Whether something else received it that has not confirmed it: a node that hangs, or another subscriber.
+    pub may_miss_nodes: bool,
 }
 
 /// The parameters of a join, for a client that presented a valid key.

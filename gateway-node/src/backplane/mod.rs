@@ -21,8 +21,8 @@ mod tickets;
 pub(crate) use self::job::JOB_OVERHEAD;
 pub use self::{
     contract::{
-        Backplane, BackplaneStatus, Deliver, JoinError, Joined, Joining, JoiningTicket, LogRange, LogStatus, Peer,
-        PeerState, Pending, PublishError, Publishing, Unavailable, WhenUnavailable,
+        Backplane, BackplaneStatus, CommandReach, Deliver, JoinError, Joined, Joining, JoiningTicket, LogRange,
+        LogStatus, Peer, PeerState, Pending, PublishError, Publishing, Unavailable, WhenUnavailable,
     },
     entry::{Audience, Entry},
     idempotency::Idempotency,

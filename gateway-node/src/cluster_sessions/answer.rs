@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     ClusterSessions,
-    question::{Answer, Asked, Question},
+    question::{Answer, Answered, Asked, Question},
 };
 use crate::registry::SpreadCommand;
 
@@ -35,11 +35,14 @@ impl ClusterSessions {
             return;
         };
         let until = Instant::now() + WORTH;
-        let answer = self.answer(application, asked.question).await;
+        let answered = Answered {
+            node: self.node.as_ref().to_owned(),
+            answer: self.answer(application, asked.question).await,
+        };
         // Text keys and numbers are always valid JSON.
-        if let Ok(answer) = serde_json::to_string(&answer) {
+        if let Ok(reply) = serde_json::to_string(&answered) {
             self.backplane
-                .reply(asked.reply_to, asked.receipt, Ok(answer.into()), until);
+                .reply(asked.reply_to, asked.receipt, Ok(reply.into()), until);
         }
     }
 

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use shared::session_id::SessionId;
 use tokio::time::{Instant, sleep_until};
 
-use super::question::{Answer, Asked, Question};
+use super::question::{Answer, Answered, Asked, Question};
 use crate::{
-    backplane::Backplane,
+    backplane::{Backplane, CommandReach, Peer, PeerState},
     registry::{ListedSession, Page, QUESTION, Registry, SessionCommand, SessionFilter, SpreadCommand},
     requests::new_receipt,
 };
@@ -142,32 +142,44 @@ impl ClusterSessions {
         let text = format!("{QUESTION}{}", asked.text());
         let mut confirmed = self.backplane.command_all(application, &text);
         let deadline = Instant::now() + PATIENCE;
-        // The number of nodes that have the question, once it is known.
-        let mut nodes = None;
-        let mut answers = Vec::new();
+        // How far the question came, once that is known.
+        let mut reach: Option<CommandReach> = None;
+        let (mut answers, mut nodes) = (Vec::new(), Vec::new());
         loop {
-            if nodes.is_some_and(|nodes| answers.len() >= nodes) {
-                return (answers, true);
+            if let Some(reach) = reach.filter(|reach| answers.len() as u64 >= reach.nodes) {
+                return (answers, !reach.may_miss_nodes || self.are_all(&nodes));
             }
             tokio::select! {
                 biased;
                 reply = replies.next() => {
                     // A node of a later version may answer what this one does not know.
-                    if let Some(answer) = reply.ok().and_then(|text| serde_json::from_str(&text).ok()) {
-                        let is_enough = is_enough(&answer);
-                        answers.push(answer);
-                        if is_enough {
-                            return (answers, true);
-                        }
+                    let Some(Answered { node, answer }) = reply.ok().and_then(|text| serde_json::from_str(&text).ok())
+                    else {
+                        continue;
+                    };
+                    let is_enough = is_enough(&answer);
+                    nodes.push(node);
+                    answers.push(answer);
+                    if is_enough {
+                        return (answers, true);
                     }
                 }
-                result = &mut confirmed, if nodes.is_none() => match result {
-                    Ok(count) => nodes = Some(usize::try_from(count).unwrap_or(usize::MAX)),
+                result = &mut confirmed, if reach.is_none() => match result {
+                    Ok(known) => reach = Some(known),
                     Err(_) => return (answers, false),
                 },
                 () = sleep_until(deadline) => return (answers, false),
             }
         }
+    }
+
+    /// Returns whether every live node that has sessions is among these.
+    fn are_all(&self, nodes: &[String]) -> bool {
+        let is_missing = |peer: &Peer| {
+            peer.state == PeerState::Live && peer.sessions > 0 && !nodes.iter().any(|node| *node == peer.node)
+        };
+        let peers = self.backplane.known_peers();
+        peers.is_some_and(|peers| !peers.iter().any(is_missing))
     }
 }
 

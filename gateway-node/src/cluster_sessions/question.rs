@@ -18,6 +18,14 @@ pub(super) enum Question {
     Command { id: SessionId, command: String },
 }
 
+/// The answer of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answered {
+    /// The name of the node.
+    pub(super) node: String,
+    pub(super) answer: Answer,
+}
+
 /// What a node replies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -170,7 +170,7 @@ pub(super) async fn order_all(
             .backplane
             .command_all(key.application(), &spread_command.text())
             .await;
-        json!({ "nodes": nodes.map_err(|_| ApiError::Unreachable)? })
+        json!({ "nodes": nodes.map_err(|_| ApiError::Unreachable)?.nodes })
     } else {
         json!({ "sessions": api.app.registry.command_all(key.application(), spread_command).await })
     };

@@ -25,8 +25,8 @@ use crate::{
     auth::{Key, Keyring},
     backends::{IdSource, MemoryBackplane, MemoryLimits, MemorySessions},
     backplane::{
-        Backplane, BackplaneStatus, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogRange, Peer, Pending,
-        Position, Publication, PublishError, Publishing, Reply, ReplyAddress, ReportLimits, Unavailable,
+        Backplane, BackplaneStatus, CommandReach, Deliver, Entry, Epoch, JoinError, Joined, Joining, LogRange, Peer,
+        Pending, Position, Publication, PublishError, Publishing, Reply, ReplyAddress, ReportLimits, Unavailable,
         WhenUnavailable,
     },
     config::{KeySettings, Secret, Settings},
@@ -92,7 +92,7 @@ impl Backplane for Distant {
         self.0.reply(to, receipt, reply, until);
     }
 
-    fn command_all(&self, application: &Arc<str>, command: &str) -> Pending<u64, Unavailable> {
+    fn command_all(&self, application: &Arc<str>, command: &str) -> Pending<CommandReach, Unavailable> {
         self.0.command_all(application, command)
     }
 

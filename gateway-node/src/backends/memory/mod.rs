@@ -31,9 +31,9 @@ use tokio::{
 use self::{application::MemoryApplication, waiting::WaitingLimits};
 pub use self::{ids::IdSource, sessions::MemorySessions, tickets::MemoryTickets};
 use crate::backplane::{
-    Backplane, BackplaneStatus, Deliver, Entry, Epoch, JobLimits, JobRecord, JobState, Jobs, JoinError, Joined,
-    Joining, LogRange, LogStatus, Peer, Pending, Position, PublishError, Publishing, Reply, ReplyAddress, ReportLimits,
-    Settlement, Unavailable,
+    Backplane, BackplaneStatus, CommandReach, Deliver, Entry, Epoch, JobLimits, JobRecord, JobState, Jobs, JoinError,
+    Joined, Joining, LogRange, LogStatus, Peer, Pending, Position, PublishError, Publishing, Reply, ReplyAddress,
+    ReportLimits, Settlement, Unavailable,
 };
 
 /// How many ids are tried before a join fails.
@@ -412,9 +412,12 @@ impl Backplane for MemoryBackplane {
         self.shared.deliver.replied(receipt, reply);
     }
 
-    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<CommandReach, Unavailable> {
         self.shared.deliver.command_received(application, order);
-        Box::pin(std::future::ready(Ok(1)))
+        Box::pin(std::future::ready(Ok(CommandReach {
+            nodes: 1,
+            may_miss_nodes: false,
+        })))
     }
 
     fn is_flushed(&self) -> bool {

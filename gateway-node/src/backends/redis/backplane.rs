@@ -37,8 +37,8 @@ use super::{
 };
 use crate::{
     backplane::{
-        Audience, Backplane, BackplaneStatus, Deliver, Entry, JoinError, Joined, Joining, LogRange, Peer, Pending,
-        Position, PublishError, Publishing, Reply, ReplyAddress, Revocations, Unavailable,
+        Audience, Backplane, BackplaneStatus, CommandReach, Deliver, Entry, JoinError, Joined, Joining, LogRange, Peer,
+        Pending, Position, PublishError, Publishing, Reply, ReplyAddress, Revocations, Unavailable,
     },
     resume::PresenceQueue,
 };
@@ -251,7 +251,7 @@ impl Backplane for RedisBackplane {
         }
     }
 
-    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<u64, Unavailable> {
+    fn command_all(&self, application: &Arc<str>, order: &str) -> Pending<CommandReach, Unavailable> {
         let connection = self.shared.connection.borrow().clone();
         let application = self.application(application).map(Arc::clone);
         let order = order.to_owned();

@@ -10,6 +10,7 @@ use super::{
     scripts::{Script, millis},
     shared::RedisShared,
 };
+use crate::backplane::CommandReach;
 
 /// How long to wait for the nodes to confirm a command.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -40,12 +41,12 @@ pub(super) async fn confirm(shared: &RedisShared, connection: &RedisConnection) 
     }
 }
 
-/// Sends a command to every node that has sessions of an application. Returns how many nodes have executed it.
+/// Sends a command to every node that has sessions of an application. Returns how many of them have executed it.
 pub(super) async fn send(
     application: &RedisApplication,
     connection: &RedisConnection,
     order: &str,
-) -> Result<u64, RedisProblem> {
+) -> Result<CommandReach, RedisProblem> {
     let id = format!("{:016x}", crate::random::token());
     let mut call = connection.script(Script::Command, &application.key(""));
     call.arg(&id).arg(order);
@@ -57,7 +58,10 @@ pub(super) async fn send(
         query.arg(application.key(format_args!("order:{id}")));
         let nodes = connection.query(query).await?.number(0);
         if nodes >= connections || Instant::now() >= until {
-            return Ok(nodes);
+            return Ok(CommandReach {
+                nodes,
+                may_miss_nodes: nodes < connections,
+            });
         }
         sleep(POLL).await;
     }
