@@ -5,55 +5,50 @@ mod descriptors;
 mod error;
 mod keys;
 mod known_labels;
+mod limits;
 mod listeners;
+mod origin;
 mod preflight;
 mod reload;
 mod service_manager;
+mod shared_parts;
 mod supervision;
 mod worker;
 
-use std::{
-    cell::RefCell,
-    io,
-    net::TcpListener,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{cell::RefCell, io, net::TcpListener, rc::Rc, sync::Arc, time::Duration};
 
 use actix::Actor;
 use actix_server::{Server, ServerHandle};
 use actix_web::web;
-use shared::session_id::SessionId;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
 
-pub use self::{banner::Banner, error::NodeError, preflight::Preflight, service_manager::ServiceManager};
+pub use self::{
+    banner::Banner, error::NodeError, origin::KeyOrigin, preflight::Preflight, service_manager::ServiceManager,
+};
 pub(crate) use self::{banner::address_here, preflight::redis_tls};
 use self::{
     descriptors::Descriptors,
     keys::NodeKeys,
+    limits::{admission_limits, http_limits, replay_limits, transport_limits},
     listeners::Listeners,
     reload::{Names, Reload, log_warnings},
+    shared_parts::{Driving, NodeShared, shared_parts},
     supervision::Supervision,
     worker::WorkerConfig,
 };
 use crate::{
-    accept::{BrowserPolicy, HEAD_TIMEOUT, HttpLimits},
-    admission::{Admission, AdmissionLimits},
+    accept::BrowserPolicy,
+    admission::Admission,
     app_state::AppState,
     applications::Applications,
     auth::{Key, Keyring},
-    backends::{
-        IdSource, MemoryBackplane, MemoryLimits, MemorySessions, MemoryTickets, RedisBackplane, RedisOptions,
-        RedisSessions,
-    },
-    backplane::{Backplane, Epoch, JobLimits, Jobs, ReportLimits, TicketLimits, Tickets},
+    backplane::Backplane,
     client_error_log::ClientErrorLog,
     cluster_sessions::ClusterSessions,
-    config::{KeySettings, Secret, Settings},
+    config::{KeySettings, Settings},
     drain::{Drain, DrainState, StopNode},
     events::Events,
     hello_delay::HelloDelay,
@@ -61,31 +56,15 @@ use crate::{
     metrics::Metrics,
     public_url::PublicUrl,
     registry::Registry,
-    replay::ReplayLimits,
     requests::{RequestSlots, Requests},
-    resume::DiscordSessions,
     session::{DiscordSessionSettings, MemberLists, V1SessionSettings},
-    transport::{Certificate, Limits, OutboxPool, SocketFile},
+    transport::{Certificate, OutboxPool, SocketFile},
 };
 
 /// How often the client errors that were left out of the log are summarised there.
 const PROBLEM_SUMMARY: Duration = Duration::from_secs(10);
-/// How long an HTTP connection is still read after a request was answered before its body arrived.
-const LINGER: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its last changes to reach the other nodes.
 const SETTLING: Duration = Duration::from_secs(1);
-
-/// The backplane's background work, which runs as long as it is polled.
-type Driving = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Randomness and wall-clock time for a node, passed in by the caller that starts it.
-#[derive(Debug, Clone, Copy)]
-pub struct KeyOrigin {
-    /// Identifies this run of the node, and of a log in memory.
-    pub random: [u8; 8],
-    /// The wall-clock time.
-    pub now: SystemTime,
-}
 
 /// A node that accepts connections.
 pub struct Node {
@@ -150,7 +129,7 @@ impl Node {
             tickets,
             discord,
             driving,
-        } = shared(&settings, &name, origin, registry.clone(), &keys, &metrics)?;
+        } = shared_parts(&settings, &name, origin, registry.clone(), &keys, &metrics)?;
         let drain_state = DrainState::default();
         let descriptors = Descriptors::raise(workers);
         let admission = Admission::new(admission_limits(&settings, &descriptors));
@@ -286,7 +265,7 @@ fn registry(settings: &Settings, workers: usize, metrics: &Arc<Metrics>) -> Regi
     let registry = Registry::new(
         workers,
         settings.cluster.hold_bytes,
-        tail_limits(settings),
+        replay_limits(settings),
         settings.compression.level(),
         Duration::from_millis(settings.drain.spread_ms),
         Arc::clone(metrics),
@@ -323,39 +302,6 @@ fn keys(settings: &Settings, registry: &Registry, configured: Vec<Key>) -> (Keyr
         configured,
     );
     (keyring, Arc::new(keys))
-}
-
-fn admission_limits(settings: &Settings, descriptors: &Descriptors) -> AdmissionLimits {
-    AdmissionLimits {
-        connections: descriptors.room(settings.limits.connections),
-        per_address: settings.limits.connections_per_address,
-        keyless_per_address: descriptors.half(),
-        attempts_per_minute: settings.limits.connection_attempts_per_minute,
-    }
-}
-
-fn http_limits(settings: &Settings) -> HttpLimits {
-    HttpLimits {
-        head: HEAD_TIMEOUT,
-        request: Duration::from_millis(settings.http.request_timeout_ms),
-        keep_alive: Duration::from_millis(settings.http.keep_alive_ms),
-        linger: LINGER,
-    }
-}
-
-fn tail_limits(settings: &Settings) -> ReplayLimits {
-    ReplayLimits {
-        entries: settings.cluster.log_entries,
-        age: Duration::from_millis(settings.cluster.log_age_ms),
-        bytes: settings.cluster.log_bytes,
-    }
-}
-
-fn report_limits(settings: &Settings) -> ReportLimits {
-    ReportLimits {
-        ids_per_second: settings.limits.report_ids_per_second,
-        ids_burst: settings.limits.report_ids_burst,
-    }
 }
 
 /// Returns what every worker starts from.
@@ -401,20 +347,6 @@ fn worker_config(settings: &Settings, app: AppState, name: &Arc<str>) -> WorkerC
     }
 }
 
-fn transport_limits(settings: &Settings, outboxes: OutboxPool) -> Limits {
-    Limits {
-        outboxes,
-        message_bytes: settings.limits.message_bytes,
-        outbox_bytes: settings.limits.outbox_bytes,
-        outbox_age: Duration::from_millis(settings.limits.outbox_age_ms),
-        frames_per_minute: Some(settings.limits.frames_per_minute),
-        linger: Duration::from_millis(settings.limits.evict_linger_ms),
-        // Every worker puts its own counters here.
-        worker: Arc::default(),
-        began: Instant::now(),
-    }
-}
-
 /// Waits a moment for the last events and departures of sessions to reach the other nodes.
 async fn settle(backplane: &dyn Backplane) {
     let settling = async {
@@ -432,127 +364,5 @@ async fn retire(backplane: &dyn Backplane) {
     let retired = tokio::time::timeout(SETTLING, backplane.retire()).await;
     if !matches!(retired, Ok(Ok(()))) {
         log::warn!("the other nodes do not know yet that this one has stopped");
-    }
-}
-
-/// What a node shares with other nodes, or its in-memory equivalent.
-struct NodeShared {
-    backplane: Arc<dyn Backplane>,
-    jobs: Arc<dyn Jobs>,
-    tickets: Arc<dyn Tickets>,
-    discord: DiscordSessions,
-    driving: Driving,
-}
-
-fn shared(
-    settings: &Settings,
-    name: &Arc<str>,
-    origin: KeyOrigin,
-    registry: Registry,
-    keys: &Arc<NodeKeys>,
-    metrics: &Arc<Metrics>,
-) -> Result<NodeShared, NodeError> {
-    if let Some(url) = &settings.redis.url {
-        let options = RedisOptions {
-            metrics: Arc::clone(metrics),
-            ..redis_options(settings, url, name, origin)
-        };
-        let (backplane, driving) = RedisBackplane::new(options, Arc::new(registry))?;
-        let (tickets, jobs) = (backplane.tickets(), backplane.jobs());
-        let (keys, records, revocations) = (Arc::clone(keys), backplane.keys(), tickets.revocations());
-        let driving = async move {
-            let (records, revocations) = (keys.follow(records), keys.follow_revocations(revocations));
-            futures_util::future::join3(driving, records, revocations).await;
-        };
-        return Ok(NodeShared {
-            tickets: Arc::new(tickets),
-            jobs: Arc::new(jobs),
-            discord: DiscordSessions::new(RedisSessions::new(&backplane)),
-            backplane: Arc::new(backplane),
-            driving: Box::pin(driving),
-        });
-    }
-    let ids = if let Some(id) = settings.test.bot_id {
-        IdSource::Fixed(SessionId::from_raw(id))
-    } else {
-        let unix = origin.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        IdSource::from_clock(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX))?
-    };
-    let limits = MemoryLimits {
-        reports: report_limits(settings),
-        count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
-        retention: Duration::from_millis(settings.cluster.log_age_ms),
-        waiting_bytes: settings.cluster.log_bytes,
-        idempotency_keys: settings.limits.idempotency_keys,
-        jobs: job_limits(settings),
-    };
-    let epoch = Epoch::from_raw(u64::from_be_bytes(origin.random));
-    let deliver = Arc::new(registry);
-    let (backplane, broadcast) = MemoryBackplane::new(ids, epoch, limits, deliver.clone());
-    let jobs = Arc::new(backplane.jobs());
-    let backplane: Arc<dyn Backplane> = Arc::new(backplane);
-    let window = Duration::from_millis(settings.session.resume_window_ms);
-    let (sessions, sweeping) = MemorySessions::new(Arc::clone(&backplane), deliver, window);
-    let tickets = MemoryTickets::new(ticket_limits(settings));
-    let (keys, revocations) = (Arc::clone(keys), tickets.revocations());
-    let driving = async move {
-        futures_util::future::join3(broadcast, sweeping, keys.follow_revocations(revocations)).await;
-    };
-    Ok(NodeShared {
-        tickets: Arc::new(tickets),
-        jobs,
-        discord: DiscordSessions::new(sessions),
-        backplane,
-        driving: Box::pin(driving),
-    })
-}
-
-/// Builds the options of a Redis backplane.
-fn redis_options(settings: &Settings, url: &Secret, name: &Arc<str>, origin: KeyOrigin) -> RedisOptions {
-    let cluster = &settings.cluster;
-    RedisOptions {
-        url: url.expose().to_owned().into(),
-        tls: redis_tls(settings),
-        prefix: settings.redis.prefix.clone(),
-        node: Arc::clone(name),
-        incarnation: u64::from_be_bytes(origin.random),
-        applications: settings
-            .applications
-            .iter()
-            .map(|application| application.id.as_str().into())
-            .collect(),
-        lease: Duration::from_millis(cluster.lease_ms),
-        log_entries: cluster.log_entries,
-        log_age: Duration::from_millis(cluster.log_age_ms),
-        log_bytes: cluster.log_bytes,
-        idempotency_keys: settings.limits.idempotency_keys,
-        hold_bytes: cluster.hold_bytes,
-        hold: Duration::from_millis(cluster.hold_ms),
-        count_interval: Duration::from_millis(settings.v1.guild_count_interval_ms),
-        reports: report_limits(settings),
-        resume_window: Duration::from_millis(settings.session.resume_window_ms),
-        heartbeat: Duration::from_millis(settings.discord.heartbeat_interval_ms),
-        fixed_id: settings.test.bot_id.map(SessionId::from_raw),
-        tickets: ticket_limits(settings),
-        jobs: job_limits(settings),
-        metrics: Arc::default(),
-    }
-}
-
-fn job_limits(settings: &Settings) -> JobLimits {
-    let settings = &settings.jobs;
-    JobLimits {
-        entries: settings.entries,
-        bytes: settings.bytes,
-        retry: Duration::from_millis(settings.retry_ms),
-        kept: Duration::from_millis(settings.kept_ms),
-    }
-}
-
-fn ticket_limits(settings: &Settings) -> TicketLimits {
-    let settings = &settings.tickets;
-    TicketLimits {
-        unused: settings.unused,
-        revocations_kept: Duration::from_millis(settings.max_ttl_ms.saturating_add(settings.max_session_ms)),
     }
 }
