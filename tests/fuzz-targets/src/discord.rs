@@ -102,9 +102,10 @@ fn receive(encoding: Encoding, message: Message) -> Vec<ReceiveOutcome> {
     };
     let mut session = Discord::new(Ok(query), "ws://node.example".into(), Arc::clone(&RULES), now);
     let outcome = |action| match action {
-        Action::Send(frame) => ReceiveOutcome::Sent(payload_of(&frame)),
+        Action::Send(frame) | Action::Heartbeat(frame) => ReceiveOutcome::Sent(payload_of(&frame)),
         Action::Close { close, .. } => ReceiveOutcome::Closed(close),
         Action::Count => ReceiveOutcome::Counted,
+        Action::NameLibrary(name) => ReceiveOutcome::Other(name),
         Action::Call(_) => ReceiveOutcome::Asked,
         Action::Drop(word) => ReceiveOutcome::Other(word.to_owned()),
         _ => panic!("an action that needs a session"),

@@ -190,7 +190,7 @@ type V1Output = gateway_node::session::Actions<V1Call>;
 /// Describes the actions: frames before their compression, and without the pause that depends on a packet's length.
 fn describe(actions: &V1Output) -> Vec<String> {
     let words = |action: &Action<V1Call>| match action {
-        Action::Send(frame) => Some(format!("Send({})", text_of(frame))),
+        Action::Send(frame) | Action::Heartbeat(frame) => Some(format!("Send({})", text_of(frame))),
         Action::Close {
             last_words,
             close,
@@ -230,8 +230,7 @@ fn assert_actions(text: &str, client: Option<ClientType>, actions: &V1Output) {
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         assert_eq!(is_dropped, !value.is_object());
         let is_heartbeat = value.get("op").and_then(Value::as_u64) == Some(10);
-        let is_acknowledged =
-            matches!(&actions[..], [Action::Count, Action::Send(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
+        let is_acknowledged = matches!(&actions[..], [Action::Count, Action::Heartbeat(frame)] if text_of(frame) == payload::HEARTBEAT_ACK);
         assert_eq!(is_acknowledged, is_heartbeat);
         if let Some(Action::Call(join)) = actions.get(1) {
             assert_eq!((value["op"].as_u64(), value["t"].as_str()), (Some(1), Some("identify")));
