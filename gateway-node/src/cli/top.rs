@@ -167,7 +167,10 @@ fn head(before: &Moment, now: &Moment, seconds: f64) -> String {
     };
     let live = nodes.iter().flatten().filter(|node| node.state == "live").count();
     let own = scrape.value("utilbot_sessions");
-    let all = sessions.map_or_else(|| format!("{own}"), |sessions| sessions.to_string());
+    // A node without Redis lists no nodes.
+    let all = sessions
+        .filter(|_| live > 0)
+        .map_or_else(|| format!("{own}"), |sessions| sessions.to_string());
     let cpu = scrape.growth(earlier, "process_cpu_seconds_total") / seconds * 100.0;
     #[expect(
         clippy::cast_possible_truncation,

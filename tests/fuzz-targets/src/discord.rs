@@ -162,6 +162,16 @@ fn assert_outcomes(payload: Option<&Value>, outcomes: &[ReceiveOutcome]) {
             assert_eq!(ack["op"], 11);
         }
         (Ok(Command::Identify(_) | Command::Resume(_)), [ReceiveOutcome::Counted, ReceiveOutcome::Asked]) => {}
+        (
+            Ok(Command::Identify(identify)),
+            [
+                ReceiveOutcome::Counted,
+                ReceiveOutcome::Other(library),
+                ReceiveOutcome::Asked,
+            ],
+        ) => {
+            assert_eq!(identify.library.as_ref(), Some(library));
+        }
         (command, rest) => panic!("{command:?} led to {rest:?}"),
     }
 }
