@@ -175,9 +175,8 @@ impl ClusterSessions {
 
     /// Returns whether every live node that has sessions is among these.
     fn are_all(&self, nodes: &[String]) -> bool {
-        let is_missing = |peer: &Peer| {
-            peer.state == PeerState::Live && peer.sessions > 0 && !nodes.iter().any(|node| *node == peer.node)
-        };
+        let is_missing =
+            |peer: &Peer| peer.state == PeerState::Live && peer.sessions > 0 && !nodes.contains(&peer.node);
         let peers = self.backplane.known_peers();
         peers.is_some_and(|peers| !peers.iter().any(is_missing))
     }
