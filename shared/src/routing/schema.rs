@@ -3,8 +3,6 @@
 //! Without the feature `schema` no schema compiles, so a table that has one is refused.
 
 use serde_json::Value;
-#[cfg(feature = "schema")]
-use serde_json::value::to_raw_value;
 
 use crate::problem::Problem;
 
@@ -12,7 +10,7 @@ use crate::problem::Problem;
 #[derive(Debug)]
 pub(super) struct Schema {
     #[cfg(feature = "schema")]
-    validator: jsonschema::Validator,
+    schema: schema::Schema,
     #[cfg(not(feature = "schema"))]
     never: std::convert::Infallible,
 }
@@ -24,7 +22,7 @@ pub enum SchemaError {
     /// It does not compile, or refers to another document, which is never fetched.
     #[cfg(feature = "schema")]
     #[error(transparent)]
-    Invalid(Box<jsonschema::ValidationError<'static>>),
+    Invalid(#[from] schema::InvalidSchema),
     /// The program was built without the feature `schema`.
     #[cfg(not(feature = "schema"))]
     #[error("this program was built without support for schemas")]
@@ -34,35 +32,20 @@ pub enum SchemaError {
 #[cfg(feature = "schema")]
 impl Schema {
     pub(super) fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        // A schema must not make the node fetch URLs.
-        let compiled = jsonschema::options().offline().build(schema);
-        match compiled {
-            Ok(validator) => Ok(Self { validator }),
-            Err(error) => Err(SchemaError::Invalid(Box::new(error))),
-        }
+        let schema = schema::Schema::compile(schema)?;
+        Ok(Self { schema })
     }
 
     /// Records what is wrong with a value.
     pub(super) fn check(&self, value: &Value, problems: &mut Vec<Problem>) {
-        // Most data is valid, and `is_valid` is cheaper than listing the errors.
-        if self.validator.is_valid(value) {
+        // Most data is valid.
+        if self.schema.is_valid(value) {
             return;
         }
-        for error in self.validator.iter_errors(value) {
-            // The message leaves the value out: it is in `data` already, and may be large.
-            let message = error.masked();
-            let path = error.instance_path().as_str();
-            let text = if path.is_empty() {
-                message.to_string()
-            } else {
-                format!("{path}: {message}")
-            };
-            problems.push(Problem {
-                // A `Value` always serialises.
-                data: to_raw_value(&**error.instance()).ok(),
-                ..Problem::absent(text)
-            });
-        }
+        problems.extend(self.schema.violations(value).into_iter().map(|violation| Problem {
+            data: violation.data,
+            ..Problem::absent(violation.message)
+        }));
     }
 }
 
