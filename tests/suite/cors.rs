@@ -67,7 +67,7 @@ async fn a_preflight_lists_the_methods_and_headers_of_its_path() {
     assert!(header("access-control-allow-methods").contains("POST"));
     assert_eq!(
         header("access-control-allow-headers"),
-        "authorization, content-type, idempotency-key"
+        "authorization, content-type, idempotency-key, traceparent"
     );
     // A path that does not exist has no methods.
     let response = from_page(&node, "OPTIONS", "/nothing", PAGE).await;

@@ -81,6 +81,7 @@ mod slow_readers;
 mod streams;
 mod tickets;
 mod tls;
+mod traces;
 mod unix_socket;
 mod website;
 mod wording;

@@ -16,6 +16,7 @@ use super::{
     job::DeliveredJob,
     position::Position,
     request::{Request, RequestTarget},
+    trace_parent::TraceParent,
 };
 
 /// An event in the log. Its receivers were decided when it was appended, and are never decided again.
@@ -41,6 +42,8 @@ pub struct Entry {
     pub user: Option<UserId>,
     /// Whether sessions of a ticket receive it if it is a broadcast.
     pub to_tickets: bool,
+    /// The trace that it belongs to, if it was published over HTTP with a `traceparent`.
+    pub trace: Option<Box<TraceParent>>,
     /// What decides which Discord sessions receive it; `None` if none do.
     pub discord: Option<Arc<Header>>,
     /// The event's data, byte for byte as its sender wrote it: one JSON object.

@@ -59,6 +59,7 @@ mod tests {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            trace: None,
             request: None,
             job: None,
             discord: target.map(|target| Arc::new(Header::of(name, d, target, None))),

@@ -17,6 +17,7 @@ pub(crate) mod report_changes;
 pub(crate) mod report_rates;
 mod request;
 mod tickets;
+mod trace_parent;
 
 pub(crate) use self::job::JOB_OVERHEAD;
 pub use self::{
@@ -34,4 +35,5 @@ pub use self::{
     report_rates::ReportLimits,
     request::{NoAddress, Reply, ReplyAddress, Request, RequestTarget},
     tickets::{IssueError, NewTicket, Revocations, Ticket, TicketLimits, TicketRecord, Tickets},
+    trace_parent::{InvalidTraceParent, TraceParent},
 };

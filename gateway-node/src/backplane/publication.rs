@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::{client_type::ClientTypes, discord::Header, routing::Delivery, session_id::SessionId, user::UserId};
 
-use super::{job::Job, request::Request};
+use super::{job::Job, request::Request, trace_parent::TraceParent};
 
 /// An event to append.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Publication {
     pub require_receiver: bool,
     /// Whether sessions of a ticket receive it if it is a broadcast.
     pub to_tickets: bool,
+    /// The trace that it belongs to, if it was published over HTTP with a `traceparent`.
+    pub trace: Option<Box<TraceParent>>,
     /// What makes it a request, which goes to one session. It never waits for a receiver.
     pub request: Option<Box<Request>>,
     /// What makes it a job. It has no place in the log: each of its deliveries has one.

@@ -205,6 +205,7 @@ mod tests {
             author: None,
             user: None,
             to_tickets: false,
+            trace: None,
             discord: None,
             d: "{}".into(),
         };

@@ -15,7 +15,8 @@ use actix_web::{
 use crate::accept::{AllowedReaders, BrowserPolicy};
 
 /// The request headers that a page may send.
-const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, idempotency-key");
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("authorization, content-type, idempotency-key, traceparent");
 /// The response headers that a page may read.
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("retry-after");
 /// The seconds for which a browser remembers the answer to a preflight.

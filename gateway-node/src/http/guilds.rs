@@ -190,6 +190,7 @@ fn change(name: &str, guild: u64, target: Target, d: &str) -> Publication {
         require_receiver: false,
         user: None,
         to_tickets: false,
+        trace: None,
         request: None,
         job: None,
         discord: Some(Arc::new(Header::from_parts(

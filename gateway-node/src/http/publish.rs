@@ -16,7 +16,10 @@ use shared::{
 use super::{ApiError, HttpState, body::Body, object::Object};
 use crate::{
     auth::Key,
-    backplane::{Idempotency, Job, Publication, PublishError, Published, Publishing, WhenUnavailable, name_jobs},
+    backplane::{
+        Idempotency, Job, Position, Publication, PublishError, Published, Publishing, TraceParent, WhenUnavailable,
+        name_jobs,
+    },
     config::{Permission, is_event_name},
 };
 
@@ -61,6 +64,7 @@ pub(super) async fn publish(
     let key = api.authorise(&request, Permission::Publish)?;
     let body = api.body(&request, payload, &key).await?;
     let idempotency_key = idempotency_key(&request)?;
+    let trace = trace_parent(&request).map(Box::new);
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let malformed = |error: serde_json::Error| ApiError::Malformed(format!("the body is no event: {error}"));
     let parsed: Result<Vec<Object<PublishBody<'_>>>, _> = if is_list {
@@ -84,9 +88,13 @@ pub(super) async fn publish(
         .enumerate()
         .map(|(index, Object(event))| {
             let refused = |error| if is_list { at(error, index) } else { error };
-            event.publication(&key, &table, api.event_bytes).map_err(refused)
+            let publication = event.publication(&key, &table, api.event_bytes).map_err(refused)?;
+            Ok(Publication {
+                trace: trace.clone(),
+                ..publication
+            })
         })
-        .collect::<Result<Vec<_>, _>>()
+        .collect::<Result<Vec<_>, ApiError>>()
         .inspect_err(|_| api.app.metrics.event_refused("invalid"))?;
     let idempotency = idempotency_key.map(|name| Idempotency::new(key.id(), &name, &publications));
     name_jobs(key.application(), &mut publications, idempotency.as_ref()).map_err(|error| {
@@ -97,6 +105,7 @@ pub(super) async fn publish(
         .iter()
         .map(|event| event.job.as_ref().map(|job| job.id))
         .collect();
+    let traced = trace.map(|trace| TracedEvents::new(*trace, &publications));
     let answer = api.app.backplane.publish(Publishing {
         application: Arc::clone(key.application()),
         events: publications,
@@ -105,6 +114,9 @@ pub(super) async fn publish(
     });
     match answer.await {
         Ok(positions) => {
+            if let Some(traced) = traced {
+                traced.log_accepted(&key, &positions);
+            }
             let published = positions.into_iter().zip(jobs);
             let published: Vec<_> = published.map(|(position, job)| Published::new(position, job)).collect();
             Ok(if is_list {
@@ -117,6 +129,37 @@ pub(super) async fn publish(
             PublishError::NoReceiver { index } if is_list => at(refusal(&api, &error), index),
             _ => refusal(&api, &error),
         }),
+    }
+}
+
+/// The events of a request with a `traceparent`.
+struct TracedEvents {
+    trace: TraceParent,
+    /// The name of each event, and whether it is a job.
+    events: Vec<(Arc<str>, bool)>,
+}
+
+impl TracedEvents {
+    fn new(trace: TraceParent, events: &[Publication]) -> Self {
+        let events = events
+            .iter()
+            .map(|event| (Arc::clone(&event.name), event.job.is_some()));
+        Self {
+            trace,
+            events: events.collect(),
+        }
+    }
+
+    /// Writes a log line for each event. A job has a position only once it is delivered.
+    fn log_accepted(&self, key: &Key, positions: &[Position]) {
+        for ((event, is_job), position) in self.events.iter().zip(positions) {
+            let position = (!is_job).then(|| position.to_string());
+            log::debug!(
+                event:% = event, application:% = key.application(), position = position.as_deref(), key = key.id(),
+                traceparent:% = self.trace;
+                "event accepted"
+            );
+        }
     }
 }
 
@@ -133,6 +176,13 @@ pub(super) fn refusal(api: &HttpState, error: &PublishError) -> ApiError {
         PublishError::KeyReused => ApiError::KeyReused,
         PublishError::TooManyKeys { retry_after } => ApiError::TooManyKeys(*retry_after),
     }
+}
+
+/// Returns the trace that the request belongs to. An invalid header is ignored, as the recommendation demands.
+pub(super) fn trace_parent(request: &HttpRequest) -> Option<TraceParent> {
+    let mut headers = request.headers().get_all("traceparent");
+    let (header, others) = (headers.next()?, headers.next());
+    others.is_none().then(|| header.to_str().ok()?.parse().ok())?
 }
 
 /// Returns the request's idempotency key, if it has one.
@@ -165,6 +215,7 @@ impl PublishBody<'_> {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            trace: None,
             request: None,
             job: None,
             discord: None,
@@ -244,6 +295,7 @@ impl PublishBody<'_> {
                         require_receiver: route.require_receiver,
                         user: None,
                         to_tickets: route.to_tickets,
+                        trace: None,
                         request: None,
                         job: route.job.map(|job| Box::new(Job::unnamed(job))),
                         discord: route.to_discord.then(header),

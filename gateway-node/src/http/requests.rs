@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use super::{
     ApiError, HttpState,
     object::Object,
-    publish::{PublishBody, refusal},
+    publish::{PublishBody, refusal, trace_parent},
 };
-use crate::{config::Permission, requests::RequestError};
+use crate::{backplane::Publication, config::Permission, requests::RequestError};
 
 /// The response to a request that got a reply.
 #[derive(Serialize)]
@@ -38,6 +38,10 @@ pub(super) async fn ask(
     let (event, timeout) = body
         .request(&key, &api.app.events.current(), api.event_bytes)
         .inspect_err(|_| api.app.metrics.event_refused("invalid"))?;
+    let event = Publication {
+        trace: trace_parent(&request).map(Box::new),
+        ..event
+    };
     let application = Arc::clone(key.application());
     match api.app.requests.ask(application, event, timeout).await {
         Ok(d) => {

@@ -296,6 +296,16 @@ impl Registry {
     }
 }
 
+/// Writes a log line for an entry that belongs to a trace.
+fn log_traced(entry: &Entry) {
+    if let Some(trace) = &entry.trace {
+        log::debug!(
+            event:% = entry.name, application:% = entry.application, position:% = entry.position, traceparent:% = trace;
+            "event taken from the log"
+        );
+    }
+}
+
 impl Deliver for Registry {
     fn has_room(&self, bytes: usize) -> bool {
         self.inner.delivery_queue.has_room(bytes)
@@ -307,6 +317,7 @@ impl Deliver for Registry {
 
     fn deliver(&self, entry: Entry) {
         self.inner.metrics.entries.inc();
+        log_traced(&entry);
         // History first: whatever a shard has delivered, a session that catches up must find there.
         let event = self
             .inner
@@ -316,6 +327,7 @@ impl Deliver for Registry {
     }
 
     fn skip(&self, entry: Entry) {
+        log_traced(&entry);
         // Sessions that catch up may have missed it, and the following entries come after it in the log.
         let event = self.inner.replay.push(entry, |entry, number| {
             Arc::new(self.encoded_event(entry, number).skipped())

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{EndReason, Registry, SessionCommand, SessionHandle, SessionKind, SessionMessage, actor::ShardActor};
 use crate::{
     auth::{Key, Keyring, SessionTicket},
-    backplane::{Audience, Backplane},
+    backplane::{Audience, Backplane, Entry},
     encode::encoded_event::EncodedEvent,
     fanout::{
         discord_batch::DiscordBatch,
@@ -47,6 +47,18 @@ impl ShardInner {
     pub(super) fn count(&self, deliveries: u64) {
         self.metrics.deliveries.add(deliveries);
         count_direct_writes(&self.metrics);
+    }
+}
+
+/// Writes a log line for an entry of a trace that this worker has delivered, together with others or alone. `deliveries`
+/// counts all of them.
+fn log_delivered(entry: &Entry, entries: usize, deliveries: u64) {
+    if let Some(trace) = &entry.trace {
+        log::debug!(
+            event:% = entry.name, application:% = entry.application, position:% = entry.position, entries, deliveries,
+            traceparent:% = trace;
+            "event delivered"
+        );
     }
 }
 
@@ -156,11 +168,13 @@ impl RegistryShard {
                 self.pass(now, |subscribers| &mut subscribers.discord, encode).await;
             }
             self.finish(now);
-            if self.inner.metrics.deliveries.get() > before {
+            let deliveries = self.inner.metrics.deliveries.get() - before;
+            if deliveries > 0 {
                 let end = Instant::now();
                 for event in now {
                     let took = end.saturating_duration_since(event.entry.accepted);
                     self.inner.metrics.delivery.observe(took);
+                    log_delivered(&event.entry, now.len(), deliveries);
                 }
             }
             rest = later;

@@ -211,6 +211,7 @@ mod tests {
             author: None,
             user: None,
             to_tickets: false,
+            trace: None,
             discord: is_kept.then(header),
             d: "{}".into(),
         };
@@ -295,6 +296,7 @@ mod tests {
                 author: None,
                 user: None,
                 to_tickets: false,
+                trace: None,
                 discord: Some(Arc::new(Header::of("GUILD_CREATE", &d, Target::All, None))),
                 d: d.into(),
             };

@@ -133,6 +133,7 @@ pub(crate) fn event(name: &'static str, guild: u64, d: Arc<str>) -> Publication 
         require_receiver: false,
         user: None,
         to_tickets: false,
+        trace: None,
         request: None,
         job: None,
         discord: Some(Arc::new(header(name, guild))),

@@ -82,6 +82,7 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
         discord,
         user,
         to_tickets,
+        trace,
         at,
         first,
         d,
@@ -125,9 +126,13 @@ fn write(stored: &log_entry::StoredEntry) -> Vec<u8> {
         header: discord.as_deref(),
     });
     let position = format!("{} {}", position.epoch, position.offset);
-    let first = first.map_or_else(String::new, |first| format!(" {first}"));
+    let later = match (first, trace) {
+        (None, None) => String::new(),
+        (Some(first), None) => format!(" {first}"),
+        (first, Some(trace)) => format!(" {} {trace}", first.unwrap_or_default()),
+    };
     format!(
-        "{position}\n{letter} {types} {author} {receivers} {label} {} {at}{first}\n{name}{d}",
+        "{position}\n{letter} {types} {author} {receivers} {label} {} {at}{later}\n{name}{d}",
         name.len()
     )
     .into_bytes()

@@ -213,6 +213,7 @@ pub(super) fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionI
         author,
         user: None,
         to_tickets: false,
+        trace: None,
         request: None,
         job: None,
         discord: None,

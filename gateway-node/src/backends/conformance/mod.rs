@@ -17,7 +17,9 @@ use self::bench::{
     APPLICATION, BackplaneBench, COUNT_INTERVAL, KEYS, RETENTION, counts, event, ids, memory, memory_now, redis,
 };
 use super::IdSource;
-use crate::backplane::{Audience, Entry, Idempotency, JoinError, Joining, JoiningTicket, Publication, PublishError};
+use crate::backplane::{
+    Audience, Entry, Idempotency, JoinError, Joining, JoiningTicket, Publication, PublishError, TraceParent,
+};
 
 /// Runs each case against each implementation.
 macro_rules! conformance {
@@ -59,6 +61,7 @@ conformance! {
     sessions_that_watch_a_guild_are_receivers
     watched_guilds_are_not_counted
     an_event_for_a_user_names_the_user
+    an_event_keeps_its_trace_for_later_receivers
     counts_add_up_and_include_each_guild_once
     counts_are_broadcast_once_per_interval_when_changed
     a_session_joining_between_broadcasts_gets_the_broadcast_counts
@@ -423,6 +426,51 @@ async fn an_event_for_a_user_names_the_user(bench: BackplaneBench) {
     bench.leave(joined.id);
     bench.is_flushed().await;
     assert_eq!(bench.publish(of_user(None, true)).await, no_receiver);
+}
+
+async fn an_event_keeps_its_trace_for_later_receivers(bench: BackplaneBench) {
+    let trace: TraceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        .parse()
+        .unwrap();
+    bench.join(ClientType::Website).await;
+    let bot = bench.join(ClientType::Bot).await.id;
+    bench.report(bot, ids(&[5]), 0);
+    bench.is_flushed().await;
+    let deliveries = [
+        Delivery::All,
+        Delivery::User(UserId::new("a").unwrap()),
+        Delivery::Any,
+        Delivery::Guild(GuildId::from_raw(5)),
+    ];
+    let traced = deliveries.map(|delivery| Publication {
+        trace: Some(Box::new(trace)),
+        require_receiver: false,
+        ..event(delivery, ClientType::Bot.into(), None)
+    });
+    bench.publish(traced.to_vec()).await.unwrap();
+    bench
+        .publish(vec![event(Delivery::All, ClientType::Bot.into(), None)])
+        .await
+        .unwrap();
+    let entries = bench.entries(5).await;
+    let traces: Vec<_> = entries.iter().map(|entry| entry.trace.as_deref().copied()).collect();
+    assert_eq!(traces, [Some(trace), Some(trace), Some(trace), Some(trace), None]);
+    assert!(entries.iter().all(|entry| entry.first.is_none()));
+    let (mut session, mut addressed) = (bot, entries[2..4].to_vec());
+    let firsts: Vec<_> = addressed.iter().map(|entry| Some(entry.position.offset)).collect();
+    // Twice, so that an event is appended again that was appended again before.
+    for _ in 0..2 {
+        bench.leave(session);
+        for entry in &addressed {
+            bench.backplane.redeliver(entry);
+        }
+        bench.is_flushed().await;
+        session = bench.join(ClientType::Bot).await.id;
+        bench.report(session, ids(&[5]), 0);
+        addressed = bench.entries(2).await;
+        assert_eq!(addressed.iter().map(|entry| entry.first).collect::<Vec<_>>(), firsts);
+        assert!(addressed.iter().all(|entry| entry.trace.as_deref() == Some(&trace)));
+    }
 }
 
 async fn watched_guilds_are_not_counted(bench: BackplaneBench) {

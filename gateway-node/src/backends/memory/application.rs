@@ -238,6 +238,7 @@ impl MemoryApplication {
             user: entry.user.clone(),
             require_receiver: false,
             to_tickets: false,
+            trace: entry.trace.clone(),
             request: None,
             job: None,
             // Discord sessions have it already.
@@ -438,6 +439,7 @@ impl MemoryApplication {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            trace: None,
             request: None,
             job: None,
             discord: None,
@@ -528,6 +530,7 @@ impl MemoryApplication {
                 attempt,
                 name,
                 user,
+                trace,
                 d,
             } = assignment;
             let event = Publication {
@@ -538,6 +541,7 @@ impl MemoryApplication {
                 user,
                 require_receiver: false,
                 to_tickets: false,
+                trace,
                 request: None,
                 job: None,
                 discord: None,
@@ -570,6 +574,7 @@ impl MemoryApplication {
             author: event.author,
             user: event.user,
             to_tickets: event.to_tickets,
+            trace: event.trace,
             discord: event.discord,
             d: event.d,
         }

@@ -16,7 +16,9 @@ use shared::{
 use tokio::time::Instant;
 
 use crate::{
-    backplane::{JOB_OVERHEAD, JobLimits, JobRecord, JobState, LISTED_BYTES, Publication, Settlement, Worker},
+    backplane::{
+        JOB_OVERHEAD, JobLimits, JobRecord, JobState, LISTED_BYTES, Publication, Settlement, TraceParent, Worker,
+    },
     clock,
 };
 
@@ -55,6 +57,7 @@ struct JobEntry {
     receivers: ClientTypes,
     author: Option<SessionId>,
     user: Option<UserId>,
+    trace: Option<Box<TraceParent>>,
     ack_timeout: Duration,
     /// How often it is delivered at most, and how often it was.
     most: u32,
@@ -107,6 +110,7 @@ pub(super) struct Assignment {
     pub(super) attempt: u32,
     pub(super) name: Arc<str>,
     pub(super) user: Option<UserId>,
+    pub(super) trace: Option<Box<TraceParent>>,
     pub(super) d: Arc<str>,
 }
 
@@ -152,6 +156,7 @@ impl JobTable {
             receivers: event.receivers,
             author: event.author,
             user: event.user,
+            trace: event.trace,
             ack_timeout: job.ack_timeout,
             most: job.attempts,
             attempts: 0,
@@ -422,6 +427,7 @@ impl JobTable {
             attempt: entry.attempts,
             name: Arc::clone(&entry.name),
             user: entry.user.clone(),
+            trace: entry.trace.clone(),
             d: Arc::clone(&entry.d),
         };
         self.offer(session);

@@ -118,6 +118,7 @@ mod tests {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            trace: None,
             request: None,
             job: None,
             discord: None,

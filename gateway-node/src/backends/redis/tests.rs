@@ -252,6 +252,7 @@ fn publishing(number: u64, delivery: Delivery, when_unavailable: WhenUnavailable
         author: None,
         user: None,
         to_tickets: false,
+        trace: None,
         request: None,
         job: None,
         discord: None,

@@ -53,6 +53,7 @@ mod tests {
             author: None,
             user: None,
             to_tickets: false,
+            trace: None,
             discord: None,
             d: "{}".into(),
         }
@@ -106,6 +107,7 @@ mod tests {
         assert!(!page.has(&broadcast));
         let to_tickets = Entry {
             to_tickets: true,
+            trace: None,
             ..broadcast
         };
         assert!(page.has(&to_tickets));

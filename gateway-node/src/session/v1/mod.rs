@@ -378,6 +378,7 @@ fn publication(route: &Route<'_>, d: &str, rights: Option<&TicketRights>) -> Pub
         require_receiver: route.require_receiver,
         user: rights.and_then(|rights| rights.user.clone()),
         to_tickets: route.to_tickets,
+        trace: None,
         request: None,
         job: route.job.map(|job| Box::new(Job::unnamed(job))),
         discord: route.to_discord.then(header),

@@ -75,6 +75,7 @@ pub(super) fn entry(audience: Audience) -> Entry {
         author: None,
         user: None,
         to_tickets: false,
+        trace: None,
         discord: None,
         d: data().into(),
     }
@@ -116,6 +117,7 @@ pub(super) fn publish_all() -> usize {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            trace: None,
             request: None,
             job: None,
             discord: None,

@@ -1,11 +1,12 @@
 //! The format of entries in Redis: a head line, the event's name, its data.
 //!
 //! ```text
-//! <audience> <types> <author> <receivers> <label> <length of the name> <ms> [<first offset>]\n<name><data>
+//! <audience> <types> <author> <receivers> <label> <length of the name> <ms> [<first offset> [<trace>]]\n<name><data>
 //! ```
 //!
 //! The ms are the time of the append since the Unix epoch; entries of older versions have none. An event that is appended
-//! again, for other receivers, has the offset at which it was appended first.
+//! again, for other receivers, has the offset at which it was appended first. The trace is a [`TraceParent`]; an event that
+//! has one but is not appended again has 0 before it. Older versions ignore what follows the offset.
 //!
 //! The label ([`Label`]) has what nodes need to know besides: the event's origin, whether sessions of a ticket receive it,
 //! the user who sent it, and its [`Header`] if Discord sessions receive it.
@@ -96,6 +97,10 @@ pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication,
     };
     call.arg(label(label_of));
     call.arg(guild_change(event));
+    match &event.trace {
+        Some(trace) => call.arg(trace.to_string()),
+        None => call.arg(NONE),
+    };
     call.arg(&*event.name).arg(&*event.d);
 }
 
@@ -152,6 +157,7 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
     let length: usize = length.parse().map_err(|_| NoEntry)?;
     let mut number = || fields.next().map(|word| word.parse().map_err(|_| NoEntry)).transpose();
     let (at, first) = (number()?.unwrap_or_default(), number()?);
+    let trace = fields.next().and_then(|trace| trace.parse().ok()).map(Box::new);
     let (name, data) = rest.split_at_checked(length).ok_or(NoEntry)?;
     let text = |bytes| str::from_utf8(bytes).map_err(|_| NoEntry);
     let types = ClientTypes::from_bits(types.parse().map_err(|_| NoEntry)?);
@@ -234,10 +240,11 @@ pub fn decode(application: &Arc<str>, position: Position, body: &[u8]) -> Result
             audience,
             at,
             accepted: Instant::now(),
-            first,
+            first: first.filter(|first| *first != 0),
             author,
             user,
             to_tickets,
+            trace,
             discord: header.map(Arc::new),
             d,
         },
@@ -390,6 +397,28 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_follows_the_first_offset() {
+        const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let read = |later: &str| {
+            read(&format!("a 1 - - 1f 1 1795737540000{later}\nX{{}}"))
+                .unwrap()
+                .entry
+        };
+        for (later, first, trace) in [
+            ("", None, None),
+            (" 7", Some(7), None),
+            (&format!(" 0 {TRACE}"), None, Some(TRACE)),
+            (&format!(" 7 {TRACE}"), Some(7), Some(TRACE)),
+            (&format!(" 7 {TRACE} what comes later"), Some(7), Some(TRACE)),
+            (" 7 another", Some(7), None),
+        ] {
+            let entry = read(later);
+            assert_eq!(entry.first, first, "{later}");
+            assert_eq!(entry.trace.map(|trace| trace.to_string()).as_deref(), trace, "{later}");
+        }
+    }
+
+    #[test]
     fn users_survive_a_round_trip() {
         let user = UserId::new("a b~/+").unwrap();
         let labels = [(true, Some(&user)), (false, Some(&user)), (true, None), (false, None)];
@@ -435,6 +464,7 @@ mod tests {
                 to_tickets: false,
                 request: None,
                 job: None,
+                trace: None,
                 discord: Some(Arc::new(Header::of(name, d, target, None))),
                 d: d.into(),
             })

@@ -41,7 +41,7 @@
 -- workers:<kind>       sorted set: the ready workers of a kind that have free places, by the turn in which they were
 --                      chosen last
 -- held:<session>       set: the jobs that a worker has
--- job:<id>             hash: a job. name, d, mask, author, user (as in a label), timeout (ms), most (attempts at most),
+-- job:<id>             hash: a job. name, d, mask, author, user (as in a label), trace, timeout (ms), most (attempts at most),
 --                      attempts, number (of the last delivery), at (ms), bytes, state (`waiting`, `delivered` or
 --                      `undeliverable`), session (that had it last); the key of the worker as `k:<number>` for each
 --                      delivery
@@ -277,11 +277,12 @@ local function broadcast(identity, message)
 end
 
 -- Appends one entry and publishes it to the nodes. `first` is the offset at which the event was appended first, if this
--- is a later time.
-local function append(log, head, name, d, now, first)
+-- is a later time, and `trace` the trace that it belongs to, if it does.
+local function append(log, head, name, d, now, first, trace)
   log.top = log.top + 1
   local offset = int(log.top)
-  local body = head .. ' ' .. #name .. ' ' .. int(now) .. (first and ' ' .. first or '') .. '\n' .. name .. d
+  local later = trace and ' ' .. (first or '0') .. ' ' .. trace or first and ' ' .. first or ''
+  local body = head .. ' ' .. #name .. ' ' .. int(now) .. later .. '\n' .. name .. d
   local added = redis.pcall('XADD', key('log'), offset .. '-0', 'e', body)
   if type(added) == 'table' and added.err then make_way(log, offset, body, now) end
   broadcast(log.identity, log.epoch .. ' ' .. offset .. '\n' .. body)
@@ -480,7 +481,8 @@ local function give_job(log, id, job, worker, now)
     redis.call('ZADD', key('workers:' .. worker.kind), turn, session)
   end
   local label = '-' .. user .. '!' .. id .. ',' .. int(number) .. ',' .. int(attempt)
-  append(log, table.concat({ 'j', mask, '-', session .. '@' .. worker.owner, label }, ' '), name, d, now)
+  append(log, table.concat({ 'j', mask, '-', session .. '@' .. worker.owner, label }, ' '), name, d, now, nil,
+    job[8] or nil)
 end
 
 -- How many jobs one call passes over that the only free worker has published itself, and how long they then wait at
@@ -498,7 +500,8 @@ local function assign_jobs(log, now, budget)
         if redis.call('EXISTS', waiting) == 0 then redis.call('SREM', key('jobs:masks'), mask) end
         break
       end
-      local job = redis.call('HMGET', key('job:' .. id), 'name', 'd', 'mask', 'author', 'user', 'session', 'timeout')
+      local job = redis.call('HMGET', key('job:' .. id), 'name', 'd', 'mask', 'author', 'user', 'session', 'timeout',
+        'trace')
       if not job[1] then
         redis.call('ZREM', waiting, id)
       else
@@ -538,7 +541,7 @@ end
 local function append_for_one(log, entry, session, owner, now)
   local receivers = session .. '@' .. owner
   append(log, table.concat({ 'o', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now,
-    entry.first)
+    entry.first, entry.trace)
   redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
 end
 
@@ -546,7 +549,7 @@ end
 local function append_for_guild(log, entry, sessions, owners, now)
   local receivers = table.concat({ table.concat(sessions, ','), table.concat(owners, ','), entry.guild }, '@')
   append(log, table.concat({ 's', entry.mask, entry.author, receivers, entry.label }, ' '), entry.name, entry.d, now,
-    entry.first)
+    entry.first, entry.trace)
   for _, owner in ipairs(owners) do
     redis.call('ZADD', key('pending:' .. owner), int(log.top), int(log.top))
   end
@@ -587,6 +590,7 @@ local function read_entry(offset)
   if not audience then return nil end
   local sessions, owners, guild = string.match(receivers, '^([%d,]+)@([^@]+)@?(%d*)$')
   if not sessions then return nil end
+  local first, trace = string.match(later, '^ %d+ (%d+) ?(%S*)')
   return {
     mask = tonumber(mask),
     author = author,
@@ -595,7 +599,8 @@ local function read_entry(offset)
     sessions = ',' .. sessions .. ',',
     is_of_several_owners = string.find(owners, ',', 1, true) ~= nil,
     guild = audience == 's' and guild or nil,
-    first = string.match(later, '^ %d+ (%d+)$') or offset,
+    first = first ~= '0' and first or offset,
+    trace = trace ~= '' and trace or nil,
     name = string.sub(rest, 1, tonumber(size)),
     d = string.sub(rest, tonumber(size) + 1),
   }

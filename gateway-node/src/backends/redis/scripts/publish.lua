@@ -3,8 +3,8 @@
 -- ARGV  run, proposed epoch, owner, fence, n, entries, age ms, bytes, request, digest, most requests,
 --       whether the caller may judge by leases (1 or 0), most jobs, most bytes of jobs,
 --       then for each event: delivery (`all`, `any`, a guild, or `u<hex>` for a user), whether it requires a live receiver (1 or 0), mask,
---       author, label, change of a guild, name, d
---       request and author are `-` if there is none; the label of a request to reply to has a `?`,
+--       author, label, change of a guild, trace, name, d
+--       request, author and trace are `-` if there is none; the label of a request to reply to has a `?`,
 --       and that of a job a `!`; n counts the publications under this fence from 1
 --
 -- Returns { 'ok', epoch, first offset, number of undeliverable events, 'again' if the request had been accepted before }
@@ -124,7 +124,7 @@ end
 -- All receivers are chosen first, so that nothing is appended if one event has none.
 local events = {}
 local jobs, job_bytes = nil, nil
-for place = 15, #ARGV, 8 do
+for place = 15, #ARGV, 9 do
   local event = {
     delivery = ARGV[place],
     is_receiver_required = ARGV[place + 1] == '1',
@@ -132,8 +132,9 @@ for place = 15, #ARGV, 8 do
     author = ARGV[place + 3],
     label = ARGV[place + 4],
     change = ARGV[place + 5],
-    name = ARGV[place + 6],
-    d = ARGV[place + 7],
+    trace = ARGV[place + 6] ~= '-' and ARGV[place + 6] or nil,
+    name = ARGV[place + 7],
+    d = ARGV[place + 8],
   }
   -- Only sessions of live nodes count: the others may be gone. But until the caller may judge, an expired lease says
   -- nothing. An event for a session that is gone is given to another one when its node is reaped.
@@ -192,23 +193,28 @@ for _, event in ipairs(events) do
       redis.call('HSET', key('job:' .. event.id), 'name', event.name, 'd', event.d, 'mask', event.mask, 'author',
         event.author, 'user', string.match(event.label, '~%x+') or '', 'timeout', event.timeout, 'most', event.most,
         'attempts', 0, 'at', int(now), 'bytes', event.bytes)
+      if event.trace then redis.call('HSET', key('job:' .. event.id), 'trace', event.trace) end
       let_wait(event.id, event.mask, now)
     end
   elseif event.one then
-    append(log, table.concat({ 'r', event.mask, event.author, event.one, event.label }, ' '), event.name, event.d, now)
+    append(log, table.concat({ 'r', event.mask, event.author, event.one, event.label }, ' '), event.name, event.d, now,
+      nil, event.trace)
   elseif event.receiver then
     append_for_one(log, event, event.receiver, event.owner, now)
   elseif event.user then
-    append(log, table.concat({ 'u', event.mask, event.author, event.user, event.label }, ' '), event.name, event.d, now)
+    append(log, table.concat({ 'u', event.mask, event.author, event.user, event.label }, ' '), event.name, event.d, now,
+      nil, event.trace)
     if not event.is_watched then unheard = unheard + 1 end
   elseif event.receivers then
     append_for_guild(log, event, event.receivers, event.owners, now)
     if #event.receivers == 0 and not event.is_watched then unheard = unheard + 1 end
   elseif event.delivery == 'any' then
-    append(log, table.concat({ 'o', event.mask, event.author, '0@-', event.label }, ' '), event.name, event.d, now)
+    append(log, table.concat({ 'o', event.mask, event.author, '0@-', event.label }, ' '), event.name, event.d, now,
+      nil, event.trace)
     keep_waiting(log, event, int(log.top), bounds.age)
   else
-    append(log, table.concat({ 'a', event.mask, event.author, '-', event.label }, ' '), event.name, event.d, now)
+    append(log, table.concat({ 'a', event.mask, event.author, '-', event.label }, ' '), event.name, event.d, now,
+      nil, event.trace)
     local there = 0
     for kind = 0, 7 do
       if is_in(event.mask, kind) then there = there + redis.call('ZCARD', key('turn:' .. kind)) end

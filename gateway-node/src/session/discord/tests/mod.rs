@@ -234,6 +234,7 @@ impl DiscordTestNode {
             require_receiver: false,
             user: None,
             to_tickets: false,
+            trace: None,
             request: None,
             job: None,
             discord: Some(Arc::new(Header::of(name, &d, target, None))),
