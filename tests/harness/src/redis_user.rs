@@ -21,5 +21,12 @@ pub fn documented_redis_rights() -> Vec<String> {
     let words = line.expect("the page has the command").split_whitespace();
     let words: Vec<_> = words.map(|word| word.trim_matches('\'').to_owned()).collect();
     assert_eq!(words[0], PLACEHOLDER);
+    let commands = words.iter().filter(|word| word.starts_with('+'));
+    let list = commands.map(String::as_str).collect::<Vec<_>>().join(" ");
+    let text = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains(&format!("`{list}`")),
+        "the page lists the same commands in its text"
+    );
     words[1..].to_vec()
 }

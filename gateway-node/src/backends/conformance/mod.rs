@@ -1,6 +1,7 @@
 //! The conformance suite: the behaviour required of every backplane.
 
 mod bench;
+mod concurrent;
 mod resume;
 mod tickets;
 

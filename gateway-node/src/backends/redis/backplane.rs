@@ -25,7 +25,7 @@ use super::{
     command_calls,
     connection::{problem::RedisProblem, redis_connection::RedisServer, supervisor::ConnectionSupervisor},
     jobs::RedisJobs,
-    log::{bounds::LogBounds, channel, follower::Follower, pages, publisher::PublishQueue, subscriber::Subscriber},
+    log::{bounds::LogBounds, channel, follower::Follower, pages, publish_queue::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, peers, reap_queue::ReapQueue},
     options::RedisOptions,
     reply_queue::ReplyQueue,

@@ -16,7 +16,7 @@ use super::{
     application::RedisApplication,
     cluster_commands::ClusterCommands,
     connection::redis_connection::{RedisConnection, RedisServer},
-    log::{bounds::LogBounds, publisher::PublishQueue},
+    log::{bounds::LogBounds, publish_queue::PublishQueue},
     membership::{lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,
     reply_queue::ReplyQueue,

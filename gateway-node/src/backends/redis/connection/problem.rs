@@ -55,6 +55,14 @@ impl RedisProblem {
         Self::of_code(address.to_owned(), code_of(error), error.details().unwrap_or_default())
     }
 
+    /// Converts the text of an error that a script has caught and returned.
+    pub(in crate::backends::redis) fn of_script(address: &str, text: &str) -> Self {
+        // Redis before version 7 puts the line of the script before it.
+        let text = text.rsplit_once(": -").map_or(text, |(_, error)| error);
+        let (code, details) = text.split_once(' ').unwrap_or((text, ""));
+        Self::of_code(address.to_owned(), code, details)
+    }
+
     /// The kinds of problems, as the metrics name them.
     pub(in crate::backends::redis) const KINDS: [&'static str; 11] = [
         "unreachable",

@@ -304,6 +304,11 @@ impl RedisConnection {
         RedisProblem::of_answer(&self.address, error)
     }
 
+    /// Converts the text of an error that a script has caught and returned to a [`RedisProblem`].
+    pub(in crate::backends::redis) fn script_error(&self, text: &str) -> RedisProblem {
+        RedisProblem::of_script(&self.address, text)
+    }
+
     /// The problem for a reply that no version of a script gives.
     pub(in crate::backends::redis) fn nonsense(&self, what: &str) -> RedisProblem {
         RedisProblem::ReplyResult {

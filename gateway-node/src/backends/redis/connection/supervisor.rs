@@ -10,7 +10,7 @@ use super::{problem::RedisProblem, reconnect_backoff, redis_connection::RedisCon
 use crate::backends::redis::{
     application::RedisApplication,
     command_calls, guilds, jobs, keys,
-    log::publisher::Publisher,
+    log::{publish_call::PublishBounds, publisher::Publisher},
     membership::{Reconciler, maintenance::Maintenance, peers},
     replies,
     scripts::{Script, millis},
@@ -39,10 +39,12 @@ impl ConnectionSupervisor {
             publisher: Publisher::new(
                 queue,
                 deliver,
-                shared.bounds,
-                shared.options.idempotency_keys,
-                shared.options.jobs,
-                shared.options.lease,
+                PublishBounds {
+                    log: shared.bounds,
+                    idempotency_keys: shared.options.idempotency_keys,
+                    jobs: shared.options.jobs,
+                    lease: shared.options.lease,
+                },
             ),
             shared,
             fence: 0,

@@ -21,7 +21,7 @@
 //! `<user>@<owner>`.
 //! On the channel, the entry follows a line with its epoch and offset.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use redis::Cmd;
 use shared::{
@@ -71,20 +71,17 @@ impl Owners {
 #[error("the log contains an invalid entry")]
 pub struct NoEntry;
 
-/// Adds an event to the arguments of a publication.
+/// Adds an event to the arguments of a publication, as `publish.lua` describes them.
 pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
-    match &event.delivery {
-        Delivery::All => call.arg("all"),
-        Delivery::Any => call.arg("any"),
-        Delivery::Guild(guild) => call.arg(guild.get()),
-        Delivery::User(user) => call.arg(user_key(user)),
-    };
-    call.arg(u8::from(event.require_receiver)).arg(event.receivers.bits());
-    match event.author {
-        Some(author) => call.arg(author.get()),
-        None => call.arg(NONE),
-    };
-    let label_of = Label {
+    let mut head = String::with_capacity(64);
+    write_head(&mut head, event, origin);
+    call.arg(head).arg([event.name.as_bytes(), event.d.as_bytes()].concat());
+}
+
+/// Writes the head of an event: that of its entry if it is a broadcast and nothing else, or else all that the script has
+/// to know.
+fn write_head(head: &mut String, event: &Publication, origin: Origin) {
+    let label = label(Label {
         origin,
         to_tickets: event.to_tickets,
         user: event.user.as_ref(),
@@ -94,34 +91,51 @@ pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication,
             numbers: [millis(job.ack_timeout), job.attempts.into()],
         }),
         header: event.discord.as_deref(),
+    });
+    let change = guild_change(event);
+    let author = event
+        .author
+        .map_or_else(|| NONE.to_owned(), |author| author.get().to_string());
+    let (types, size) = (event.receivers.bits(), event.name.len());
+    let is_special = event.require_receiver || event.request.is_some() || event.job.is_some() || event.trace.is_some();
+    // Writing to a string does not fail.
+    let _ = if event.delivery == Delivery::All && !is_special && change.is_none() {
+        write!(head, "a {types} {author} {NONE} {label} {size}")
+    } else {
+        let delivery = match &event.delivery {
+            Delivery::All => "all".to_owned(),
+            Delivery::Any => "any".to_owned(),
+            Delivery::Guild(guild) => guild.to_string(),
+            Delivery::User(user) => user_key(user),
+        };
+        let is_required = u8::from(event.require_receiver);
+        let change = change.unwrap_or_else(|| NONE.to_owned());
+        let trace = event
+            .trace
+            .as_ref()
+            .map_or_else(|| NONE.to_owned(), ToString::to_string);
+        write!(
+            head,
+            "? {delivery} {is_required} {types} {author} {label} {change} {trace} {size}"
+        )
     };
-    call.arg(label(label_of));
-    call.arg(guild_change(event));
-    match &event.trace {
-        Some(trace) => call.arg(trace.to_string()),
-        None => call.arg(NONE),
-    };
-    call.arg(&*event.name).arg(&*event.d);
 }
 
-/// The guild that an event changes, with a prefix: `c` if the event creates or replaces it, `d` if it deletes it, `u`
-/// if it is a change to record.
-fn guild_change(event: &Publication) -> String {
+/// Returns the guild that an event changes, with a prefix: `c` if the event creates or replaces it, `d` if it deletes it,
+/// `u` if it is a change to record.
+fn guild_change(event: &Publication) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Outage {
         #[serde(default)]
         unavailable: bool,
     }
-    let header = event.discord.as_ref();
-    let Some((change, guild)) = header.and_then(|header| header.change(&event.name, &event.d)) else {
-        return NONE.to_owned();
-    };
+    let (change, guild) = event.discord.as_ref()?.change(&event.name, &event.d)?;
     let is_outage = || serde_json::from_str(&event.d).is_ok_and(|Outage { unavailable }| unavailable);
-    match change {
+    Some(match change {
         GuildChange::Create => format!("c{guild}"),
         GuildChange::Delete if !is_outage() => format!("d{guild}"),
         _ => format!("u{guild}"),
-    }
+    })
 }
 
 /// Splits a message of the channel into its position and its entry.
@@ -471,19 +485,22 @@ mod tests {
         };
         let guild = r#"{"id":"7","guild_id":"7","unavailable":false}"#;
         for (name, expected) in [
-            ("GUILD_CREATE", "c7"),
-            ("GUILD_DELETE", "d7"),
-            ("CHANNEL_CREATE", "u7"),
-            ("MESSAGE_CREATE", "-"),
+            ("GUILD_CREATE", Some("c7")),
+            ("GUILD_DELETE", Some("d7")),
+            ("CHANNEL_CREATE", Some("u7")),
+            ("MESSAGE_CREATE", None),
         ] {
-            assert_eq!(change(name, guild, Target::All), expected);
+            assert_eq!(change(name, guild, Target::All).as_deref(), expected);
         }
         assert_eq!(
-            change("GUILD_DELETE", r#"{"id":"7","unavailable":true}"#, Target::All),
-            "u7"
+            change("GUILD_DELETE", r#"{"id":"7","unavailable":true}"#, Target::All).as_deref(),
+            Some("u7")
         );
-        assert_eq!(change("GUILD_MEMBERS_PUT", guild, Target::Nobody), "u7");
-        assert_eq!(change("GUILD_CREATE", guild, Target::User(1)), "-");
+        assert_eq!(
+            change("GUILD_MEMBERS_PUT", guild, Target::Nobody).as_deref(),
+            Some("u7")
+        );
+        assert_eq!(change("GUILD_CREATE", guild, Target::User(1)), None);
         // A publisher can name a guild beside data that does not mention it.
         for d in ["[]", "null"] {
             let named = Header::of("GUILD_CREATE", d, Target::All, Some(7));

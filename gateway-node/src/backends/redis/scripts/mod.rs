@@ -4,9 +4,43 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-/// Declares the scripts, each with the name of its file.
+/// Functions that several scripts share, by what they are about. Those that a script names are prepended to it in this
+/// order, which is that in which they call each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Functions {
+    /// Keys, numbers, time: every script of an application has them.
+    Keys,
+    Log,
+    Turns,
+    Jobs,
+    HeldJobs,
+    Receivers,
+    Readdress,
+    Guilds,
+    Discord,
+    Reports,
+}
+
+impl Functions {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Keys => include_str!("functions/keys.lua"),
+            Self::Log => include_str!("functions/log.lua"),
+            Self::Turns => include_str!("functions/turns.lua"),
+            Self::Jobs => include_str!("functions/jobs.lua"),
+            Self::HeldJobs => include_str!("functions/held_jobs.lua"),
+            Self::Receivers => include_str!("functions/receivers.lua"),
+            Self::Readdress => include_str!("functions/readdress.lua"),
+            Self::Guilds => include_str!("functions/guilds.lua"),
+            Self::Discord => include_str!("functions/discord.lua"),
+            Self::Reports => include_str!("functions/reports.lua"),
+        }
+    }
+}
+
+/// Declares the scripts, each with the name of its file and the functions that it calls, which have to be in order.
 macro_rules! scripts {
-    ($($script:ident = $name:literal,)+) => {
+    ($($script:ident = $name:literal [$($functions:ident)*],)+) => {
         /// A script. Everything that a node changes in Redis, it changes through one of these.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Script {
@@ -24,57 +58,58 @@ macro_rules! scripts {
                     $(Self::$script => include_str!(concat!($name, ".lua")),)+
                 }
             }
+
+            const fn functions(self) -> &'static [Functions] {
+                match self {
+                    $(Self::$script => &[$(Functions::$functions),*],)+
+                }
+            }
         }
     };
 }
 
 scripts! {
-    Publish = "publish",
-    Register = "register",
-    Renew = "renew",
-    Join = "join",
-    Ready = "ready",
-    Ack = "ack",
-    Leave = "leave",
-    Report = "report",
-    Counts = "counts",
-    Redirect = "redirect",
-    Sweep = "sweep",
-    Reap = "reap",
-    Lease = "lease",
-    Read = "read",
-    Guilds = "guilds",
-    GuildFold = "guild_fold",
-    DiscordStart = "discord_start",
-    DiscordOpen = "discord_open",
-    DiscordResume = "discord_resume",
-    DiscordKeep = "discord_keep",
-    DiscordCarry = "discord_carry",
-    DiscordCheckpoint = "discord_checkpoint",
-    DiscordDetach = "discord_detach",
-    DiscordEnd = "discord_end",
-    DiscordPresence = "discord_presence",
-    DiscordExpire = "discord_expire",
-    Command = "command",
-    CommandDone = "command_done",
-    TicketIssue = "ticket_issue",
-    TicketTake = "ticket_take",
-    TicketRevoke = "ticket_revoke",
-    Jobs = "jobs",
-    JobSettle = "job_settle",
-    JobList = "job_list",
-    JobChange = "job_change",
+    Publish = "publish" [Keys Log Turns Jobs Receivers Guilds],
+    Register = "register" [Keys Log],
+    Renew = "renew" [Keys Log Turns],
+    Join = "join" [Keys Log Turns Jobs HeldJobs Reports],
+    Ready = "ready" [Keys Log Turns Jobs HeldJobs Receivers Readdress],
+    Ack = "ack" [Keys],
+    Leave = "leave" [Keys Turns Jobs HeldJobs Reports],
+    Report = "report" [Keys Log Turns Receivers Readdress Reports],
+    Counts = "counts" [Keys Log Reports],
+    Redirect = "redirect" [Keys Log Turns Receivers Readdress],
+    Sweep = "sweep" [Keys Log Turns Receivers Readdress],
+    Reap = "reap" [Keys Log Turns Jobs HeldJobs Receivers Readdress Reports],
+    Lease = "lease" [],
+    Read = "read" [Keys Log],
+    Guilds = "guilds" [Keys Log Reports],
+    GuildFold = "guild_fold" [Keys Guilds],
+    DiscordStart = "discord_start" [Keys],
+    DiscordOpen = "discord_open" [Keys Log Discord],
+    DiscordResume = "discord_resume" [Keys Log Discord],
+    DiscordKeep = "discord_keep" [Keys Log Discord],
+    DiscordCarry = "discord_carry" [Keys Log Discord],
+    DiscordCheckpoint = "discord_checkpoint" [Keys Log Discord],
+    DiscordDetach = "discord_detach" [Keys Discord],
+    DiscordEnd = "discord_end" [Keys Discord],
+    DiscordPresence = "discord_presence" [Keys Log Guilds Discord],
+    DiscordExpire = "discord_expire" [Keys Log Guilds Discord],
+    Command = "command" [Keys Log],
+    CommandDone = "command_done" [Keys],
+    TicketIssue = "ticket_issue" [Keys],
+    TicketTake = "ticket_take" [Keys],
+    TicketRevoke = "ticket_revoke" [Keys],
+    Jobs = "jobs" [Keys Log Turns Jobs HeldJobs],
+    JobSettle = "job_settle" [Keys Log Turns Jobs HeldJobs],
+    JobList = "job_list" [Keys],
+    JobChange = "job_change" [Keys Log Turns Jobs HeldJobs],
 }
-
-/// The functions shared by the scripts of an application.
-const APPLICATION: &str = include_str!("application.lua");
 
 impl Script {
     fn text(self) -> String {
-        match self {
-            Self::Lease => self.own_text().to_owned(),
-            script => [APPLICATION, script.own_text()].join("\n"),
-        }
+        let functions = self.functions().iter().map(|functions| functions.text());
+        functions.chain([self.own_text()]).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -126,4 +161,97 @@ impl Scripts {
 /// Returns a duration as the scripts take it.
 pub(in crate::backends::redis) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    const FUNCTIONS: [Functions; 10] = [
+        Functions::Keys,
+        Functions::Log,
+        Functions::Turns,
+        Functions::Jobs,
+        Functions::HeldJobs,
+        Functions::Receivers,
+        Functions::Readdress,
+        Functions::Guilds,
+        Functions::Discord,
+        Functions::Reports,
+    ];
+
+    /// Returns a line without its comment and its strings.
+    fn code(line: &str) -> String {
+        let line = line.split("--").next().unwrap_or_default();
+        line.split('\'').step_by(2).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the names in a text that are not those of fields.
+    fn names(text: &str) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for line in text.lines().map(code) {
+            let is_name = |character: char| character.is_alphanumeric() || character == '_';
+            let mut rest = line.as_str();
+            while let Some(start) = rest.find(is_name) {
+                let is_field = rest[..start].ends_with(['.', ':']) && !rest[..start].ends_with("..");
+                rest = &rest[start..];
+                let end = rest.find(|character| !is_name(character)).unwrap_or(rest.len());
+                if !is_field {
+                    names.insert(rest[..end].to_owned());
+                }
+                rest = &rest[end..];
+            }
+        }
+        names
+    }
+
+    /// Returns what a text defines outside of functions, each with its text.
+    fn definitions(text: &str) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for line in text.lines() {
+            if let Some(definition) = line.strip_prefix("local ") {
+                let definition = definition.strip_prefix("function ").unwrap_or(definition);
+                let end = definition.find(['(', '=']).unwrap_or(definition.len());
+                for name in definition[..end].split(',') {
+                    found.push((name.trim().to_owned(), String::new()));
+                }
+            }
+            if let Some((_, body)) = found.last_mut() {
+                body.push_str(line);
+                body.push('\n');
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn each_script_has_the_functions_that_it_calls() {
+        let mut home = BTreeMap::new();
+        let mut bodies = BTreeMap::new();
+        for functions in FUNCTIONS {
+            for (name, body) in definitions(functions.text()) {
+                assert_eq!(home.insert(name.clone(), functions), None, "{name}");
+                bodies.insert(name, body);
+            }
+        }
+        assert!(home.len() > 70, "{home:?}");
+        for script in Script::ALL.into_iter().filter(|script| *script != Script::Lease) {
+            let mut used = BTreeSet::from([Functions::Keys]);
+            let mut seen = BTreeSet::new();
+            let mut open: Vec<_> = names(script.own_text()).into_iter().collect();
+            while let Some(name) = open.pop() {
+                if let Some(functions) = home.get(&name)
+                    && seen.insert(name.clone())
+                {
+                    used.insert(*functions);
+                    open.extend(names(&bodies[&name]));
+                }
+            }
+            let declared: Vec<_> = script.functions().to_vec();
+            assert!(declared.is_sorted(), "{script:?}");
+            assert_eq!(declared, used.into_iter().collect::<Vec<_>>(), "{script:?}");
+        }
+    }
 }

@@ -11,10 +11,21 @@ use super::{
     resp::{RespConnection, RespValue},
 };
 
-/// The code shared by an application's scripts, and two of the scripts. The baseline must run the node's own script.
-const APPLICATION: &str = include_str!("../../../../../gateway-node/src/backends/redis/scripts/application.lua");
-const REGISTER: &str = include_str!("../../../../../gateway-node/src/backends/redis/scripts/register.lua");
-const PUBLISH: &str = include_str!("../../../../../gateway-node/src/backends/redis/scripts/publish.lua");
+/// The scripts that the baseline calls, with the functions that they share. It must run the node's own scripts.
+const REGISTER: &[&str] = &[
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/keys.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/log.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/register.lua"),
+];
+const PUBLISH: &[&str] = &[
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/keys.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/log.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/turns.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/jobs.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/receivers.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/guilds.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/publish.lua"),
+];
 
 /// Key prefix of an application that no node has.
 const KEY: &str = "utilbot:{yardstick}:";
@@ -43,7 +54,7 @@ impl RedisBaseline {
     /// an event's data, in bytes.
     pub(super) fn new(port: u16, payload: usize) -> Result<Self> {
         let mut calls = RespConnection::connect(port)?;
-        let mut load = |own: &str| calls.ask(&["SCRIPT", "LOAD", &[APPLICATION, own].join("\n")]);
+        let mut load = |parts: &[&str]| calls.ask(&["SCRIPT", "LOAD", &parts.join("\n")]);
         let register = load(REGISTER)?;
         let publish = load(PUBLISH)?.first().to_owned();
         let registration = [RUN, EPOCH, OWNER, "1", "86400000", "0", "0123456789abcdef", "0"];
@@ -82,7 +93,7 @@ impl RedisBaseline {
                 unanswered = window;
             }
             let reply = self.calls.reply()?;
-            ensure!(reply.first() == "ok", "unexpected reply to a publication: {reply:?}");
+            ensure!(reply.first() == "done", "unexpected reply to a publication: {reply:?}");
             unanswered -= 1;
             calls += 1;
         }
@@ -91,7 +102,7 @@ impl RedisBaseline {
 
     fn put_call(&mut self, batch: usize) {
         self.n += 1;
-        let n = self.n.to_string();
+        let (n, events) = (self.n.to_string(), batch.to_string());
         let (entries, age, bytes) = (LOG_ENTRIES.to_string(), LOG_AGE_MS.to_string(), LOG_BYTES.to_string());
         let origin = format!("{:016x}", 0x0123_4567_89ab_cdef_u64.wrapping_add(self.n));
         let d = NumberedEvent {
@@ -112,14 +123,16 @@ impl RedisBaseline {
             &entries,
             &age,
             &bytes,
+            "1",
+            "1",
+            "1",
+            "1",
             "-",
             "-",
-            "1",
-            "1",
-            "1",
-            "1",
+            &events,
         ];
-        let event = ["all", "0", "1", AUTHOR, &origin, "-", "announce", &d];
+        let (head_of_event, rest) = (format!("a 1 {AUTHOR} - {origin} 8"), format!("announce{d}"));
+        let event = [head_of_event.as_str(), rest.as_str()];
         let mut words = head.to_vec();
         for _ in 0..batch {
             words.extend(event);
