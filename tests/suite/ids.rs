@@ -14,16 +14,16 @@ const LEASE: Duration = Duration::from_secs(1);
 #[tokio::test]
 async fn load_ids_stay_unique_under_faults() {
     let world = IdPlan {
-        ids: 20_000,
+        ids: 10_000,
         nodes: 3,
-        times: 2,
+        times: 1,
         clients: 24,
         seed: 1,
     };
     let report = within_time("the run", Duration::from_secs(170), world.run()).await;
     println!("{report}");
     assert_eq!(report.failures(), [""; 0], "{report}");
-    assert!(Trouble::all().all(|trouble| report.troubles[&trouble] >= 2), "{report}");
+    assert!(Trouble::all().all(|trouble| report.troubles[&trouble] >= 1), "{report}");
 }
 
 /// Starts a node on this Redis and waits until it is ready.

@@ -93,7 +93,7 @@ async fn load_the_comparison_loses_and_reorders_nothing() -> anyhow::Result<()> 
         "loop-joined",
     ];
     let names = contenders.join(",");
-    let arguments = format!("compare --no-pin --rounds 1 --divide 20 --contenders {names}");
+    let arguments = format!("compare --no-pin --rounds 1 --divide 60 --contenders {names}");
     let options = compare::CompareOptions::parse_from(arguments.split(' '));
     let mut tables = Vec::new();
     let report = run(move || compare::run(&options, |verdict| tables.push(verdict.to_string())).map(|it| (it, tables)));

@@ -160,10 +160,20 @@ impl Setup {
         shell
     }
 
-    /// Connects the node to the Redis at this URL, which it shares with all nodes that use it.
+    /// Connects the node to the Redis at this URL, which it shares with all nodes that use it. A node waits for a lease
+    /// before it is ready, so the lease is shorter than usual unless the test has set it.
     #[must_use]
     pub fn redis(self, url: &str) -> Self {
-        self.set("redis.url", url)
+        let setup = self.set("redis.url", url);
+        let is_set = setup
+            .settings
+            .iter()
+            .any(|(name, _)| name == "UTILBOT__CLUSTER__LEASE_MS");
+        if is_set {
+            setup
+        } else {
+            setup.set("cluster.lease_ms", 2000)
+        }
     }
 
     /// Sets the text of the configuration file.

@@ -8,7 +8,7 @@
 //!
 //! A `RedisConnection` is one checked connection. Everything that uses it ends with it; `ConnectionSupervisor` makes the next one, registers the
 //! node under a higher fence, and starts everything again. The scripts refuse commands that a lost connection still
-//! delivers, so nothing is repeated blindly. The keys are described in `scripts/application.lua`.
+//! delivers, so nothing is repeated blindly. The keys are described in `scripts/functions/keys.lua`.
 
 mod application;
 mod backplane;

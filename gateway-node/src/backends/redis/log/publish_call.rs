@@ -1,4 +1,4 @@
-//! One call of `publish.lua`: publications of one application, each with a result of its own.
+//! One call that appends: publications of one application, each with a result of its own.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     bounds::LogBounds,
     publish_queue::QueuedPublication,
-    wire::{self, NONE},
+    wire::{self, EventHead, NONE},
 };
 use crate::{
     backends::redis::{
@@ -16,7 +16,7 @@ use crate::{
         connection::redis_connection::{RedisConnection, ReplyFields},
         scripts::Script,
     },
-    backplane::{JobLimits, Position, PublishError},
+    backplane::{JobLimits, Position, Publication, PublishError},
 };
 
 /// Publications that are sent in one call.
@@ -69,25 +69,47 @@ impl PublishCall {
         }
     }
 
-    /// Returns the command.
+    /// Returns the command: a call of `publish_broadcasts.lua` if that is enough.
     pub(super) fn command(&self, bounds: &PublishBounds, connection: &RedisConnection) -> Cmd {
-        let mut call = self.application.call_log(connection, Script::Publish);
+        let heads_of = |item: &QueuedPublication| -> Vec<EventHead> {
+            let events = (item.origin..).zip(&item.events);
+            events.map(|(origin, event)| wire::head(event, origin)).collect()
+        };
+        let heads: Vec<_> = self.items.iter().map(heads_of).collect();
+        // Whether there is a session of a ticket that receives an event, only the other script can find out.
+        let is_plain = |event: &Publication| !event.to_tickets;
+        let is_broadcast = |(item, heads): (&QueuedPublication, &Vec<EventHead>)| {
+            let are_of_entries = heads.iter().all(|head| matches!(head, EventHead::OfEntry(_)));
+            item.idempotency.is_none() && are_of_entries && item.events.iter().all(is_plain)
+        };
+        let are_broadcasts = self.items.iter().zip(&heads).all(is_broadcast);
+        let script = if are_broadcasts {
+            Script::PublishBroadcasts
+        } else {
+            Script::Publish
+        };
+        let mut call = self.application.call_log(connection, script);
         call.arg(self.first);
         bounds.log.add_to(&mut call);
-        // Right after an outage every lease has expired, and live nodes have not renewed theirs yet.
-        let may_judge = connection.since().elapsed() > bounds.lease;
-        call.arg(bounds.idempotency_keys)
-            .arg(u8::from(may_judge))
-            .arg(bounds.jobs.entries)
-            .arg(bounds.jobs.bytes);
-        for item in &self.items {
-            match &item.idempotency {
-                Some(request) => call.arg(&*request.key).arg(format!("{:016x}", request.digest)),
-                None => call.arg(NONE).arg(NONE),
-            };
+        if !are_broadcasts {
+            // Right after an outage every lease has expired, and live nodes have not renewed theirs yet.
+            let may_judge = connection.since().elapsed() > bounds.lease;
+            call.arg(bounds.idempotency_keys)
+                .arg(u8::from(may_judge))
+                .arg(bounds.jobs.entries)
+                .arg(bounds.jobs.bytes);
+        }
+        for (item, heads) in self.items.iter().zip(&heads) {
+            if !are_broadcasts {
+                match &item.idempotency {
+                    Some(request) => call.arg(&*request.key).arg(format!("{:016x}", request.digest)),
+                    None => call.arg(NONE).arg(NONE),
+                };
+            }
             call.arg(item.events.len());
-            for (origin, event) in (item.origin..).zip(&item.events) {
-                wire::add_event(&mut call, event, origin);
+            for (head, event) in heads.iter().zip(&item.events) {
+                let rest = [event.name.as_bytes(), event.d.as_bytes()].concat();
+                call.arg(head.as_str()).arg(rest);
             }
         }
         call

@@ -21,9 +21,8 @@
 //! `<user>@<owner>`.
 //! On the channel, the entry follows a line with its epoch and offset.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
-use redis::Cmd;
 use shared::{
     client_type::ClientTypes, discord::GuildChange, guild::GuildId, routing::Delivery, session_id::SessionId,
     v1::payload::GuildCount,
@@ -71,16 +70,25 @@ impl Owners {
 #[error("the log contains an invalid entry")]
 pub struct NoEntry;
 
-/// Adds an event to the arguments of a publication, as `publish.lua` describes them.
-pub(in crate::backends::redis) fn add_event(call: &mut Cmd, event: &Publication, origin: Origin) {
-    let mut head = String::with_capacity(64);
-    write_head(&mut head, event, origin);
-    call.arg(head).arg([event.name.as_bytes(), event.d.as_bytes()].concat());
+/// The head of an event that is to be appended, as `publish.lua` takes it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::backends::redis) enum EventHead {
+    /// That of its entry, up to the length of the name: it is a broadcast and nothing else.
+    OfEntry(String),
+    /// All that the script has to know to choose its receivers.
+    OfPublication(String),
 }
 
-/// Writes the head of an event: that of its entry if it is a broadcast and nothing else, or else all that the script has
-/// to know.
-fn write_head(head: &mut String, event: &Publication, origin: Origin) {
+impl EventHead {
+    /// The text.
+    pub(in crate::backends::redis) fn as_str(&self) -> &str {
+        let (Self::OfEntry(text) | Self::OfPublication(text)) = self;
+        text
+    }
+}
+
+/// Returns the head of an event.
+pub(in crate::backends::redis) fn head(event: &Publication, origin: Origin) -> EventHead {
     let label = label(Label {
         origin,
         to_tickets: event.to_tickets,
@@ -98,27 +106,24 @@ fn write_head(head: &mut String, event: &Publication, origin: Origin) {
         .map_or_else(|| NONE.to_owned(), |author| author.get().to_string());
     let (types, size) = (event.receivers.bits(), event.name.len());
     let is_special = event.require_receiver || event.request.is_some() || event.job.is_some() || event.trace.is_some();
-    // Writing to a string does not fail.
-    let _ = if event.delivery == Delivery::All && !is_special && change.is_none() {
-        write!(head, "a {types} {author} {NONE} {label} {size}")
-    } else {
-        let delivery = match &event.delivery {
-            Delivery::All => "all".to_owned(),
-            Delivery::Any => "any".to_owned(),
-            Delivery::Guild(guild) => guild.to_string(),
-            Delivery::User(user) => user_key(user),
-        };
-        let is_required = u8::from(event.require_receiver);
-        let change = change.unwrap_or_else(|| NONE.to_owned());
-        let trace = event
-            .trace
-            .as_ref()
-            .map_or_else(|| NONE.to_owned(), ToString::to_string);
-        write!(
-            head,
-            "? {delivery} {is_required} {types} {author} {label} {change} {trace} {size}"
-        )
+    if event.delivery == Delivery::All && !is_special && change.is_none() {
+        return EventHead::OfEntry(format!("a {types} {author} {NONE} {label} {size}"));
+    }
+    let delivery = match &event.delivery {
+        Delivery::All => "all".to_owned(),
+        Delivery::Any => "any".to_owned(),
+        Delivery::Guild(guild) => guild.to_string(),
+        Delivery::User(user) => user_key(user),
     };
+    let is_required = u8::from(event.require_receiver);
+    let change = change.unwrap_or_else(|| NONE.to_owned());
+    let trace = event
+        .trace
+        .as_ref()
+        .map_or_else(|| NONE.to_owned(), ToString::to_string);
+    EventHead::OfPublication(format!(
+        "? {delivery} {is_required} {types} {author} {label} {change} {trace} {size}"
+    ))
 }
 
 /// Returns the guild that an event changes, with a prefix: `c` if the event creates or replaces it, `d` if it deletes it,

@@ -11,6 +11,7 @@ enum Functions {
     /// Keys, numbers, time: every script of an application has them.
     Keys,
     Log,
+    Publications,
     Turns,
     Jobs,
     HeldJobs,
@@ -26,6 +27,7 @@ impl Functions {
         match self {
             Self::Keys => include_str!("functions/keys.lua"),
             Self::Log => include_str!("functions/log.lua"),
+            Self::Publications => include_str!("functions/publications.lua"),
             Self::Turns => include_str!("functions/turns.lua"),
             Self::Jobs => include_str!("functions/jobs.lua"),
             Self::HeldJobs => include_str!("functions/held_jobs.lua"),
@@ -69,7 +71,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    Publish = "publish" [Keys Log Turns Jobs Receivers Guilds],
+    Publish = "publish" [Keys Log Publications Turns Jobs Receivers Guilds],
+    PublishBroadcasts = "publish_broadcasts" [Keys Log Publications],
     Register = "register" [Keys Log],
     Renew = "renew" [Keys Log Turns],
     Join = "join" [Keys Log Turns Jobs HeldJobs Reports],
@@ -169,9 +172,10 @@ mod tests {
 
     use super::*;
 
-    const FUNCTIONS: [Functions; 10] = [
+    const FUNCTIONS: [Functions; 11] = [
         Functions::Keys,
         Functions::Log,
+        Functions::Publications,
         Functions::Turns,
         Functions::Jobs,
         Functions::HeldJobs,

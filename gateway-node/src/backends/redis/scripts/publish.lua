@@ -28,11 +28,8 @@ local may_judge = ARGV[10] == '1'
 local most_jobs, most_job_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
 local FIRST_PUBLICATION = 13
 
-if not is_current(owner, fence) then return { 'fenced' } end
-
-local producer = key('producer:' .. owner .. ':' .. fence)
-local last = tonumber(redis.call('HGET', producer, 'last') or 0)
-if first_n ~= last + 1 then return { 'gap', int(last) } end
+local producer, refusal = find_producer(owner, fence, first_n)
+if not producer then return refusal end
 
 local now = now_ms()
 -- What follows the length of the name in the head of an entry that is appended for the first time.
@@ -294,17 +291,15 @@ end
 -- ---- all publications --------------------------------------------------------------------------------------------
 
 local results, problem = {}, nil
-local n = first_n - 1
 local place = FIRST_PUBLICATION
 while place <= #ARGV do
   local count = tonumber(ARGV[place + 2])
   -- The results before an error must be remembered: those publications are appended.
   local is_fine, result = pcall(publish, ARGV[place], ARGV[place + 1], place + 3, count)
   if not is_fine then
-    problem = type(result) == 'table' and result.err or tostring(result)
+    problem = error_text(result)
     break
   end
-  n = n + 1
   results[#results + 1] = result
   place = place + 3 + 2 * count
 end
@@ -313,8 +308,4 @@ if log then
   trim(log, bounds, now)
   close_log(log)
 end
--- They are remembered for a caller that did not receive them.
-results = table.concat(results, ';')
-redis.call('HSET', producer, 'last', int(n), 'results', int(first_n) .. ' ' .. results)
-if first_n == 1 then redis.call('PEXPIRE', producer, int(bounds.age + 60000)) end
-return { 'done', results, problem }
+return finish_call(producer, first_n, results, problem, bounds.age)

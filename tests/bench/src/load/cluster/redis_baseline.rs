@@ -20,11 +20,8 @@ const REGISTER: &[&str] = &[
 const PUBLISH: &[&str] = &[
     include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/keys.lua"),
     include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/log.lua"),
-    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/turns.lua"),
-    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/jobs.lua"),
-    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/receivers.lua"),
-    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/guilds.lua"),
-    include_str!("../../../../../gateway-node/src/backends/redis/scripts/publish.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/functions/publications.lua"),
+    include_str!("../../../../../gateway-node/src/backends/redis/scripts/publish_broadcasts.lua"),
 ];
 
 /// Key prefix of an application that no node has.
@@ -123,12 +120,6 @@ impl RedisBaseline {
             &entries,
             &age,
             &bytes,
-            "1",
-            "1",
-            "1",
-            "1",
-            "-",
-            "-",
             &events,
         ];
         let (head_of_event, rest) = (format!("a 1 {AUTHOR} - {origin} 8"), format!("announce{d}"));
