@@ -266,7 +266,7 @@ async fn calls_and_errors_of_redis_and_held_events_are_counted() {
     ready(&node).await;
     let mut website = V1Client::session(&node, "website", &key("website")).await;
     let mut other = V1Client::session(&node, "website", &key("website")).await;
-    let calls = "utilbot_redis_script_seconds_count{script=\"publish\"}";
+    let calls = "utilbot_redis_script_seconds_count{script=\"publish_broadcasts\"}";
     for n in 1..=3 {
         publish(&node, &key("root"), &json!({ "t": "announce", "d": {} })).await;
         assert_eq!(metric(&node, calls).await, n);

@@ -44,6 +44,11 @@ impl Batch {
         self.ends.len()
     }
 
+    /// Returns the frame, if there is only one.
+    pub(super) fn only_frame(&self) -> Option<Bytes> {
+        (self.ends.len() == 1).then(|| self.bytes.clone())
+    }
+
     /// The index at which each frame ends.
     pub(super) fn ends(&self) -> &[usize] {
         &self.ends

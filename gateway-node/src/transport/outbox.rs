@@ -386,6 +386,15 @@ impl Outbox {
     }
 }
 
+/// Writes to a socket and counts what it takes. Returns how many bytes that is.
+// Apart from its callers, so that deciding whether to write is all that is inlined there.
+#[inline(never)]
+fn write_directly(direct: &Direct, bytes: &[u8], ends: &[usize]) -> usize {
+    let written = direct.write(bytes);
+    direct_writes::record(written, written == bytes.len(), ends);
+    written
+}
+
 impl OutboxInner {
     /// Records that frames are queued or written.
     #[allow(
@@ -403,9 +412,7 @@ impl OutboxInner {
     fn write_past(&self, bytes: &[u8], ends: &[usize]) -> usize {
         match &self.direct {
             Some(direct) if self.queue.is_empty() && self.state == OutboxState::Open => {
-                let written = direct.write(bytes);
-                direct_writes::record(written, written == bytes.len(), ends);
-                written
+                write_directly(direct, bytes, ends)
             }
             _ => 0,
         }
@@ -413,6 +420,14 @@ impl OutboxInner {
 
     /// Queues what is left of `batch` after its first `written` bytes.
     fn append_rest(&mut self, batch: &Batch, written: usize, now: Instant) -> Push {
+        if written == 0
+            && let Some(frame) = batch.only_frame()
+        {
+            let result = self.push(frame, now);
+            self.wake();
+            return result;
+        }
+        self.queue.reserve(batch.frames());
         let (started, mut frames) = batch.rest(written);
         if started > 0
             && let Some(begun) = frames.next()
