@@ -76,8 +76,8 @@ async fn the_trace_of_an_event_is_in_the_log_of_every_node() {
     send(&nodes[0], "/api/v1/events", &[], &event.to_string()).await;
     send(&nodes[0], "/api/v1/events", &["00-1-2-03"], &event.to_string()).await;
     send(&nodes[0], "/api/v1/events", &[TRACE, TRACE], &event.to_string()).await;
-    let both = json!([event, { "t": "PRESENCE_NOTE", "d": {}, "to": "all" }]);
-    let positions = send(&nodes[0], "/api/v1/events", &[TRACE], &both.to_string()).await;
+    let publications = json!([event, { "t": "PRESENCE_NOTE", "d": {}, "to": "all" }]);
+    let positions = send(&nodes[0], "/api/v1/events", &[TRACE], &publications.to_string()).await;
     for bot in &mut bots {
         for _ in 0..4 {
             received(bot, "announce").await;

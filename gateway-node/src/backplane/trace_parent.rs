@@ -39,8 +39,9 @@ impl FromStr for TraceParent {
         let (Some(version), Some(trace), Some(parent), Some(flags)) = (field(2), field(32), field(16), field(2)) else {
             return Err(InvalidTraceParent);
         };
-        let is_later_version = version != 0 && version != 0xff;
-        if (!rest.is_empty() && !(is_later_version && rest.starts_with('-'))) || version == 0xff {
+        // Only a later version may have more, after a hyphen.
+        let is_rest_valid = rest.is_empty() || (version != 0 && rest.starts_with('-'));
+        if !is_rest_valid || version == 0xff {
             return Err(InvalidTraceParent);
         }
         let parent = u64::try_from(parent).map_err(|_| InvalidTraceParent)?;

@@ -23,9 +23,9 @@ enum Caller {
     HangsUp,
 }
 
-fn request(key: usize, digest: u64) -> Option<Idempotency> {
+fn named(key: usize, digest: u64) -> Idempotency {
     let key = format!("key {key}").into();
-    Some(Idempotency { key, digest })
+    Idempotency { key, digest }
 }
 
 /// Publishes from `callers`, all before the first result is known. `d` numbers the events in the order of the calls.
@@ -34,7 +34,7 @@ async fn callers_get_their_own_results(bench: BackplaneBench, callers: Vec<Calle
     let mut waiting = Vec::new();
     let mut expected = Vec::new();
     let mut offset = 0;
-    let mut named = BTreeMap::new();
+    let mut results = BTreeMap::new();
     for (number, caller) in callers.iter().enumerate() {
         let numbered = |delivery: Delivery| Publication {
             d: format!("{{\"n\":{number}}}").into(),
@@ -52,16 +52,16 @@ async fn callers_get_their_own_results(bench: BackplaneBench, callers: Vec<Calle
             }
             Caller::Names(key, digest) => {
                 let result = accepted(1);
-                named.insert(key, result.clone());
-                (vec![numbered(Delivery::All)], request(key, digest), result)
+                results.insert(key, result.clone());
+                (vec![numbered(Delivery::All)], Some(named(key, digest)), result)
             }
             Caller::Repeats(key, digest) => {
-                let result = named[&key].clone();
-                (vec![numbered(Delivery::All)], request(key, digest), result)
+                let result = results[&key].clone();
+                (vec![numbered(Delivery::All)], Some(named(key, digest)), result)
             }
             Caller::Reuses(key, digest) => {
                 let result = Err(PublishError::KeyReused);
-                (vec![numbered(Delivery::All)], request(key, digest), result)
+                (vec![numbered(Delivery::All)], Some(named(key, digest)), result)
             }
             Caller::HasNoReceiver => {
                 let nowhere = numbered(Delivery::Guild(GuildId::from_raw(7)));

@@ -443,19 +443,19 @@ async fn an_event_keeps_its_trace_for_later_receivers(bench: BackplaneBench) {
         Delivery::Any,
         Delivery::Guild(GuildId::from_raw(5)),
     ];
-    let traced = deliveries.map(|delivery| Publication {
+    let events = deliveries.map(|delivery| Publication {
         trace: Some(Box::new(trace)),
         require_receiver: false,
         ..event(delivery, ClientType::Bot.into(), None)
     });
-    bench.publish(traced.to_vec()).await.unwrap();
+    bench.publish(events.to_vec()).await.unwrap();
     bench
         .publish(vec![event(Delivery::All, ClientType::Bot.into(), None)])
         .await
         .unwrap();
     let entries = bench.entries(5).await;
-    let traces: Vec<_> = entries.iter().map(|entry| entry.trace.as_deref().copied()).collect();
-    assert_eq!(traces, [Some(trace), Some(trace), Some(trace), Some(trace), None]);
+    let found: Vec<_> = entries.iter().map(|entry| entry.trace.as_deref().copied()).collect();
+    assert_eq!(found, [Some(trace), Some(trace), Some(trace), Some(trace), None]);
     assert!(entries.iter().all(|entry| entry.first.is_none()));
     let (mut session, mut addressed) = (bot, entries[2..4].to_vec());
     let firsts: Vec<_> = addressed.iter().map(|entry| Some(entry.position.offset)).collect();
