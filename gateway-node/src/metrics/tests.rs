@@ -86,6 +86,26 @@ fn every_counter_is_rendered() {
 }
 
 #[test]
+fn every_histogram_has_a_bucket_without_a_bound() {
+    let text = rendered(&one_of_each());
+    let mut histograms = 0;
+    for line in text.lines() {
+        let Some(family) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.strip_suffix(" histogram"))
+        else {
+            continue;
+        };
+        let buckets = format!("{family}_bucket{{");
+        let bounds = text.lines().filter(|line| line.starts_with(&buckets));
+        // Without it, Prometheus computes no quantile.
+        assert!(bounds.into_iter().any(|line| line.contains("le=\"+Inf\"")), "{family}");
+        histograms += 1;
+    }
+    assert!(histograms > 5, "{text}");
+}
+
+#[test]
 fn a_node_without_redis_has_no_families_of_redis() {
     assert!(!rendered(&Metrics::default()).contains("redis"));
 }

@@ -122,7 +122,11 @@ impl EncodeMetric for HistogramSum {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut micros = FIRST_MICROS;
         let buckets = self.buckets.iter().enumerate().map(|(index, count)| {
-            let bound = if index < BUCKETS { micros as f64 / 1e6 } else { f64::MAX };
+            let bound = if index < BUCKETS {
+                micros as f64 / 1e6
+            } else {
+                f64::INFINITY
+            };
             micros *= 2;
             (bound, *count)
         });
