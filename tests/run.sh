@@ -16,14 +16,16 @@ cd "$(dirname "$0")/.."
 # The tests open thousands of sockets.
 ulimit -n "$(ulimit -Hn)"
 
+# The node without its optional features, first, since its binary has the same path as the node with all of them. Building
+# the harness as well gives the dependencies of both the same features, so that few are compiled twice.
+cargo build --package gateway-node --package gateway-harness --no-default-features
+export UTILBOT_TEST_GATEWAY_WITHOUT_FEATURES=$target/features/gateway-node
+mkdir -p "$target/features"
+cp "$target/debug/gateway-node" "$target/features/"
+
 # One build for everything below. Building the tests here as well keeps cargo from compiling the dependencies twice.
 cargo build --workspace --bins --tests
 export UTILBOT_TEST_GATEWAY=$target/debug/gateway-node
-
-# The node without its optional features. Its dependencies have other features, so it has a folder of its own.
-cargo build --package gateway-node --no-default-features --target-dir "$target/features" \
-    --config 'profile.dev.package."*".opt-level=0'
-export UTILBOT_TEST_GATEWAY_WITHOUT_FEATURES=$target/features/debug/gateway-node
 
 if [ $# -eq 0 ]; then
     "$UTILBOT_TEST_PYTHON" tests/conformance/run.py --binary "$UTILBOT_TEST_GATEWAY" --report "$target/conformance"

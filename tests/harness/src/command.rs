@@ -53,10 +53,7 @@ pub fn gateway_without_features() -> PathBuf {
     let name = "UTILBOT_TEST_GATEWAY_WITHOUT_FEATURES";
     environment(name)
         .unwrap_or_else(|| {
-            panic!(
-                "{name} is not set; `tests/run.sh` builds it: cargo build -p gateway-node --no-default-features \
-                 --target-dir target/features"
-            )
+            panic!("{name} is not set; `tests/run.sh` builds it: cargo build -p gateway-node --no-default-features")
         })
         .into()
 }
