@@ -14,7 +14,7 @@ const LEASE: Duration = Duration::from_secs(1);
 #[tokio::test]
 async fn load_ids_stay_unique_under_faults() {
     let world = IdPlan {
-        ids: 10_000,
+        ids: 5000,
         nodes: 3,
         times: 1,
         clients: 24,

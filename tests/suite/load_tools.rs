@@ -53,7 +53,7 @@ async fn load_slow_discord_clients_are_closed_and_resume_without_loss() -> anyho
 #[tokio::test]
 async fn load_outbox_memory_of_slow_clients_is_returned_to_the_system() -> anyhow::Result<()> {
     let arguments = "slow --no-pin --protocol discord --stopped 40 --resuming 0 --drip 0 --healthy 5 --waves 1 \
-                     --seconds 2 --settle-seconds 12 --outbox-bytes 4194304 --rate 50";
+                     --seconds 2 --settle-seconds 7 --outbox-bytes 4194304 --rate 50";
     let options = slow::SlowOptions::parse_from(arguments.split_ascii_whitespace());
     let report = run(move || slow::run(&options)).await?;
     assert_eq!(report.failures(), [""; 0], "{report}");

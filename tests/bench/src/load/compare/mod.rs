@@ -62,7 +62,7 @@ pub fn run(options: &CompareOptions, mut each: impl FnMut(&ContestReport)) -> Re
     conclude(idle::run(&idle::IdleOptions {
         sockets: smaller(10_000),
         bytes: 65_000,
-        seconds: 2,
+        seconds: 2 / divide,
         contest: contest.clone(),
     })?);
     conclude(beat::run(&beat::BeatOptions {
