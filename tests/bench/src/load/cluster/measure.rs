@@ -1,7 +1,7 @@
 //! A run: the servers, the senders, the receivers, and the measurements of each round.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use gateway_harness::key;
 use super::{
     super::latencies::Latencies,
     ClusterLoadOptions, NODES,
+    bystander::Bystander,
     delivery_checker::DeliveryErrors,
     receiver::BotReceiver,
     redis_baseline::RedisBaseline,
@@ -25,12 +26,16 @@ use super::{
 const SERVICES: usize = 2;
 /// Slices of each latency measurement.
 const SLICES: u32 = 5;
+/// How many events a lone sender may be ahead.
+const ONE_WINDOW: u64 = 64;
 
 /// Who publishes.
 #[derive(Debug, Clone, Copy)]
 enum SenderKind {
     /// Website clients, through their sockets.
     Websites,
+    /// One of them.
+    OneWebsite,
     /// Services, through HTTP.
     Services,
 }
@@ -48,6 +53,7 @@ pub(super) struct Measure {
     time: Duration,
     batch: usize,
     window: u64,
+    binary: PathBuf,
 }
 
 impl Measure {
@@ -82,6 +88,7 @@ impl Measure {
             time: options.time(),
             batch,
             window: options.window.into(),
+            binary: binary.to_owned(),
             servers,
         })
     }
@@ -90,11 +97,26 @@ impl Measure {
     pub(super) fn round(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
         self.baseline.rewrite_aof()?;
         rounds.calls.push(self.calls(1)?);
-        rounds.sockets.push(self.throughput(SenderKind::Websites)?);
+        rounds.sockets.push(self.throughput(SenderKind::Websites, self.window)?);
         rounds.calls_again.push(self.calls(1)?);
-        rounds.http.push(self.throughput(SenderKind::Services)?);
+        rounds
+            .one_socket
+            .push(self.throughput(SenderKind::OneWebsite, ONE_WINDOW)?);
+        rounds.http.push(self.throughput(SenderKind::Services, self.window)?);
         rounds.batched_calls.push(self.calls(self.batch)?);
+        rounds.bystander.push(self.bystander()?);
         self.singles(rounds)
+    }
+
+    /// Measures what an event costs a node that has no receiver for it.
+    fn bystander(&mut self) -> Result<f64> {
+        let bystander = Bystander::start(&self.binary, &self.servers)?;
+        let source = &mut self.services[0].source;
+        let used = bystander.measure(self.servers.nodes[0].address, source, self.time)?;
+        for receiver in &mut self.receivers {
+            receiver.wait_for(NODES, source.sent)?;
+        }
+        Ok(used)
     }
 
     /// Measures the latency of single events and messages. The four measurements alternate in slices, so that other
@@ -125,11 +147,11 @@ impl Measure {
 
     /// Measures the throughput of the cluster: the senders of one kind publish on all nodes as fast as the send
     /// window allows, until every receiver has received everything.
-    fn throughput(&mut self, kind: SenderKind) -> Result<Throughput> {
+    fn throughput(&mut self, kind: SenderKind, window: u64) -> Result<Throughput> {
         let sent_before: u64 = self.sent().iter().sum();
         let before = self.servers.usages()?;
         let heights = self.receivers.iter().map(BotReceiver::heights).collect();
-        let window = &SendWindow::new(heights, self.window);
+        let window = &SendWindow::new(heights, window);
         let began = Instant::now();
         let until = began + self.time;
         let Self {
@@ -197,6 +219,7 @@ fn senders_of<'a>(
 ) -> &'a mut [ClusterSender] {
     match kind {
         SenderKind::Websites => websites,
+        SenderKind::OneWebsite => &mut websites[..1],
         SenderKind::Services => services,
     }
 }

@@ -4,6 +4,8 @@
 //! Everything is measured in one run, and all of it in every round, so that other load on the machine affects all
 //! measurements.
 
+mod bystander;
+mod comparison;
 mod delivery_checker;
 mod event;
 mod measure;
@@ -21,6 +23,7 @@ use anyhow::Result;
 use clap::Parser;
 
 pub use self::{
+    comparison::ClusterComparison,
     delivery_checker::DeliveryErrors,
     report::{ClusterLoadReport, ClusterSpread, Cost, Latency},
 };
@@ -53,6 +56,9 @@ pub struct ClusterLoadOptions {
     /// How many events a sender may be ahead of the slowest receiver
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub window: u32,
+    /// Another binary of the node, to compare two builds. Then both are measured in every round, and the first one twice
+    #[arg(long, value_name = "PATH")]
+    pub other: Option<PathBuf>,
     /// Path of the node's binary, if it is not in the directory of this program
     #[arg(long, value_name = "PATH")]
     pub gateway: Option<PathBuf>,
@@ -79,18 +85,26 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// # Errors
 /// Fails if the run itself breaks: a server does not start, or a node closes a session. Lost events are reported, not
 /// errors.
-pub fn run(options: &ClusterLoadOptions) -> Result<ClusterLoadReport> {
+pub fn run(options: &ClusterLoadOptions) -> Result<ClusterComparison> {
     on_a_thread(|| {
-        let mut measure = Measure::start(&binary(options.gateway.as_deref())?, options)?;
-        let mut rounds = ClusterRounds::default();
-        for _ in 0..options.rounds {
-            measure.round(&mut rounds)?;
+        let gateway = binary(options.gateway.as_deref())?;
+        let mut builds = vec![("gateway", gateway.clone())];
+        if let Some(other) = &options.other {
+            builds.extend([("gateway again", gateway), ("other", other.clone())]);
         }
-        Ok(ClusterLoadReport::new(
-            options,
-            &rounds,
-            measure.deliveries(),
-            measure.log()?,
-        ))
+        let mut measured = Vec::new();
+        for (name, binary) in builds {
+            measured.push((name, Measure::start(&binary, options)?, ClusterRounds::default()));
+        }
+        for _ in 0..options.rounds {
+            for (_, measure, rounds) in &mut measured {
+                measure.round(rounds)?;
+            }
+        }
+        let reports = measured.into_iter().map(|(name, measure, rounds)| {
+            let report = ClusterLoadReport::new(options, &rounds, measure.deliveries(), measure.log()?);
+            Ok((name, report))
+        });
+        Ok(ClusterComparison(reports.collect::<Result<_>>()?))
     })
 }

@@ -45,8 +45,12 @@ pub(super) struct ClusterRounds {
     pub(super) batched_calls: Vec<Throughput>,
     /// The cluster, through sockets.
     pub(super) sockets: Vec<Throughput>,
+    /// The cluster, through one socket.
+    pub(super) one_socket: Vec<Throughput>,
     /// The cluster, through HTTP.
     pub(super) http: Vec<Throughput>,
+    /// CPU microseconds per event of a node that has no receiver for it.
+    pub(super) bystander: Vec<f64>,
     /// A bare message.
     pub(super) bare: Vec<LatencySummary>,
     /// An event on the node without Redis.
@@ -158,6 +162,10 @@ pub struct ClusterLoadReport {
     pub batched_calls: ClusterSpread,
     /// Events per second through the sockets of three nodes, each received on all of them.
     pub sockets: ClusterSpread,
+    /// Events per second through one socket, each received on three nodes.
+    pub one_socket: ClusterSpread,
+    /// CPU microseconds per event of a node that has no receiver for it.
+    pub bystander: ClusterSpread,
     /// Events per second through HTTP on three nodes, each received on all of them.
     pub http: ClusterSpread,
     /// Ratio of the second run of the bare loop to the first: the noise.
@@ -217,10 +225,13 @@ impl ClusterLoadReport {
             batched_calls: ClusterSpread::of(batched),
             sockets: ClusterSpread::of(sockets),
             http: ClusterSpread::of(http),
+            one_socket: ClusterSpread::of(rates(&rounds.one_socket)),
+            bystander: ClusterSpread::of(rounds.bystander.iter().copied()),
             costs: vec![
                 Cost::new("bare calls", &rounds.calls),
                 Cost::new("bare calls, batched", &rounds.batched_calls),
                 Cost::new("cluster, sockets", &rounds.sockets),
+                Cost::new("cluster, one socket", &rounds.one_socket),
                 Cost::new("cluster, HTTP", &rounds.http),
             ],
             latencies: vec![
@@ -275,6 +286,7 @@ impl fmt::Display for ClusterLoadReport {
         row(&format!("bare calls of {batch}, events/s"), &self.batched_calls, 0, "")?;
         row("cluster, sockets, events/s", &self.sockets, 0, "")?;
         row("  to bare calls", &self.sockets_ratio, 2, "target >= 0.6")?;
+        row("cluster, one socket, events/s", &self.one_socket, 0, "64 in flight")?;
         row(
             &format!("cluster, HTTP, {batch} a request, events/s"),
             &self.http,
@@ -292,6 +304,12 @@ impl fmt::Display for ClusterLoadReport {
             }
             row("  clients", &cost.clients, 2, "")?;
         }
+        row(
+            "CPU us/event, a node without receivers",
+            &self.bystander,
+            2,
+            "target <= 2",
+        )?;
         for Latency { of, p50_us, p99_us } in &self.latencies {
             row(&format!("latency, {of}, p50 us"), p50_us, 0, "")?;
             row("  p99 us", p99_us, 0, "")?;

@@ -46,7 +46,8 @@ enum SenderTransport {
 }
 
 impl Source {
-    fn next(&mut self, op: &str) -> String {
+    /// Returns the next event; `op` is what comes before its name.
+    pub(super) fn next(&mut self, op: &str) -> String {
         let event = NumberedEvent {
             sender: self.number,
             number: self.sent,

@@ -29,8 +29,11 @@ pub(super) struct ClusterServers {
     /// The node without Redis.
     pub(super) alone: Gateway,
     redis: RedisProcess,
+    /// The settings and the configuration file of the nodes that share the Redis.
+    settings: Vec<(&'static str, String)>,
+    file: String,
     /// The runtime that Redis was started on. Declared after `redis`, so that it is dropped after it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl ClusterServers {
@@ -41,8 +44,9 @@ impl ClusterServers {
         let file = format!("{KEYS}{EVENTS}");
         let mut settings = vec![
             ("limits.payloads_per_minute", u32::MAX.to_string()),
-            // The clients send no heartbeats.
+            // The clients send no heartbeats, and expect no pings.
             ("v1.heartbeat_interval_ms", "86400000".to_owned()),
+            ("v1.ping_interval_ms", "0".to_owned()),
             // A receiver is not read while other measurements run; its outbox must not overflow.
             ("limits.outbox_bytes", "1073741824".to_owned()),
             ("limits.outbox_age_ms", "86400000".to_owned()),
@@ -56,17 +60,23 @@ impl ClusterServers {
         let nodes = (0..NODES).map(|_| Gateway::start_with(binary, &settings, &file));
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
         for node in nodes.iter().chain([&alone]) {
-            let mut http = Http::connect(node.address, &key("root"))?;
-            runtime.block_on(eventually("a node is ready", async || {
-                http.is_ready().ok().filter(|is_ready| *is_ready)
-            }));
+            wait_until_ready(node, &runtime)?;
         }
         Ok(Self {
             nodes,
             alone,
             redis,
-            _runtime: runtime,
+            settings,
+            file,
+            runtime,
         })
+    }
+
+    /// Starts another node that shares the Redis, and waits until it is ready.
+    pub(super) fn another_node(&self, binary: &Path) -> Result<Gateway> {
+        let node = Gateway::start_with(binary, &self.settings, &self.file)?;
+        wait_until_ready(&node, &self.runtime)?;
+        Ok(node)
     }
 
     /// Returns the port of Redis.
@@ -86,4 +96,12 @@ impl ClusterServers {
         let logs = self.nodes.iter().chain([&self.alone]).map(Gateway::log);
         logs.collect()
     }
+}
+
+fn wait_until_ready(node: &Gateway, runtime: &Runtime) -> Result<()> {
+    let mut http = Http::connect(node.address, &key("root"))?;
+    runtime.block_on(eventually("a node is ready", async || {
+        http.is_ready().ok().filter(|is_ready| *is_ready)
+    }));
+    Ok(())
 }
