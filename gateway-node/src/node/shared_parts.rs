@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use shared::session_id::SessionId;
 
 use super::{
@@ -60,7 +61,10 @@ pub(super) fn shared_parts(
         let (keys, records, revocations) = (Arc::clone(keys), backplane.keys(), tickets.revocations());
         let driving = async move {
             let (records, revocations) = (keys.follow(records), keys.follow_revocations(revocations));
-            futures_util::future::join3(driving, records, revocations).await;
+            // Each is polled only when it is woken itself.
+            let tasks = [driving.boxed(), records.boxed(), revocations.boxed()];
+            let mut tasks: FuturesUnordered<_> = tasks.into_iter().collect();
+            while tasks.next().await.is_some() {}
         };
         return Ok(NodeShared {
             tickets: Arc::new(tickets),

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use shared::{
@@ -113,18 +114,18 @@ impl RedisBackplane {
                 let since = subscriber.watch(&application.name)?;
                 let (deliver, connection) = (Arc::clone(&shared.deliver), shared.connection.subscribe());
                 let metrics = Arc::clone(&shared.options.metrics);
-                Some(Follower::new(application, deliver, metrics, log_receiver, since, connection).run())
+                Some(
+                    Follower::new(application, deliver, metrics, log_receiver, since, connection)
+                        .run()
+                        .boxed(),
+                )
             })
             .collect();
         let driver = ConnectionSupervisor::new(Arc::clone(&shared));
-        let driving = async move {
-            futures_util::future::join3(
-                driver.run(),
-                subscriber.run(),
-                futures_util::future::join_all(followers),
-            )
-            .await;
-        };
+        let others = [driver.run().boxed(), subscriber.run().boxed()];
+        // Each is polled only when it is woken itself: every message of a channel wakes a follower.
+        let mut tasks: FuturesUnordered<_> = followers.into_iter().chain(others).collect();
+        let driving = async move { while tasks.next().await.is_some() {} };
         Ok((Self { shared }, driving))
     }
 

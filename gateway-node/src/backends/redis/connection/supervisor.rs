@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::select_all;
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use shared::session_id::SessionId;
 use tokio::{sync::Notify, time::Instant};
 
@@ -113,37 +113,35 @@ impl ConnectionSupervisor {
         if reconcilers.is_empty() {
             return connection.disconnected().await;
         }
-        let keeping = select_all(reconcilers.iter().map(|reconciler| Box::pin(reconciler.run())));
-        let telling = shared
-            .applications
-            .values()
-            .map(|application| Box::pin(maintenance.tell_counts(application)));
-        let checking = shared
-            .applications
-            .values()
-            .map(|application| Box::pin(jobs::check(shared, application, connection)));
         let ending = Notify::new();
-        let mut publishing = Box::pin(self.publisher.run(connection, &ending));
+        let mut publishing = self.publisher.run(connection, &ending).boxed();
+        // Each is polled only when it is woken itself: every publication wakes the publisher.
+        let mut others = FuturesUnordered::from_iter([
+            connection.disconnected().boxed(),
+            maintenance.lease().boxed(),
+            maintenance.keep_registered().boxed(),
+            maintenance.reap().boxed(),
+            maintenance.check().boxed(),
+            maintenance.expire().boxed(),
+            peers::follow(shared, connection).boxed(),
+            flush::flush(shared, connection).boxed(),
+            replies::send(shared, connection).boxed(),
+            command_calls::confirm(shared, connection).boxed(),
+            guilds::fold(shared, connection).boxed(),
+            presence_publisher::publish_pending(shared, connection).boxed(),
+            keys::follow(shared, connection, &shared.keys).boxed(),
+            tickets::follow(shared, connection).boxed(),
+        ]);
+        for application in shared.applications.values() {
+            others.push(maintenance.tell_counts(application).boxed());
+            others.push(jobs::check(shared, application, connection).boxed());
+        }
+        others.extend(reconcilers.iter().map(|reconciler| reconciler.run().boxed()));
         let problem = tokio::select! {
-            problem = connection.disconnected() => problem,
             problem = &mut publishing => return problem,
-            problem = maintenance.lease() => problem,
-            problem = maintenance.keep_registered() => problem,
-            problem = maintenance.reap() => problem,
-            problem = maintenance.check() => problem,
-            problem = peers::follow(shared, connection) => problem,
-            problem = flush::flush(shared, connection) => problem,
-            problem = replies::send(shared, connection) => problem,
-            problem = command_calls::confirm(shared, connection) => problem,
-            problem = guilds::fold(shared, connection) => problem,
-            problem = Box::pin(presence_publisher::publish_pending(shared, connection)) => problem,
-            problem = Box::pin(maintenance.expire()) => problem,
-            problem = keys::follow(shared, connection, &shared.keys) => problem,
-            problem = tickets::follow(shared, connection) => problem,
-            (problem, ..) = keeping => problem,
-            (problem, ..) = select_all(telling) => problem,
-            (problem, ..) = select_all(checking) => problem,
+            Some(problem) = others.next() => problem,
         };
+        drop(others);
         if !problem.is_cut() {
             // The batch under way is still answered, so its callers need not wait for the next connection.
             ending.notify_one();

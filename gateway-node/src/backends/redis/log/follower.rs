@@ -27,7 +27,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// The maximum number of entries read at once.
+/// The maximum number of entries read at once, and of messages that are processed before anything else is looked at.
 const PAGE: usize = 64;
 /// How many origins of the latest entries are remembered, to recognise an event that is appended again after the server
 /// has lost it.
@@ -90,8 +90,11 @@ impl Follower {
             tokio::select! {
                 message = self.log_receiver.messages.recv() => match message {
                     Some(message) => {
-                        self.log_receiver.bytes.fetch_sub(message.len(), Ordering::Relaxed);
-                        self.hear(&message).await;
+                        self.take_message(&message).await;
+                        for _ in 0..PAGE {
+                            let Ok(message) = self.log_receiver.messages.try_recv() else { break };
+                            self.take_message(&message).await;
+                        }
                     }
                     None => return,
                 },
@@ -121,6 +124,12 @@ impl Follower {
 
     fn cursor(&self) -> Option<Position> {
         self.application.progress().cursor
+    }
+
+    /// Processes a message that was queued.
+    async fn take_message(&mut self, message: &[u8]) {
+        self.log_receiver.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+        self.hear(message).await;
     }
 
     async fn hear(&mut self, message: &[u8]) {
