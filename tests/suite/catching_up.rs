@@ -565,3 +565,31 @@ async fn an_idle_session_keeps_a_position_that_the_log_still_has() {
     let nothing = json!({ "position": last, "events": 0 });
     assert_eq!(back.event("caught_up").await, nothing);
 }
+
+#[tokio::test]
+async fn a_node_without_receivers_has_what_a_later_session_missed() {
+    let server = RedisProcess::start().await;
+    let [first, second] = cluster(&server).await;
+    // The second node follows the log because of a website, which receives none of the events.
+    let (mut website, _) = session(&second, "website", json!({ "positions": true })).await;
+    let (mut bot, _) = session(&first, "bot", json!({ "positions": true })).await;
+    let mut sent = Vec::new();
+    for n in 0..300 {
+        sent.push(send(&first, "bot_note", json!({ "n": n })).await);
+    }
+    for n in 0..150 {
+        gets(&mut bot, n).await;
+    }
+    drop(bot);
+    let (mut again, _) = session(&second, "bot", json!({ "after": sent[149] })).await;
+    for (n, sent) in (150..).zip(&sent[150..]) {
+        assert_eq!(gets(&mut again, n).await, *sent);
+    }
+    drop(again);
+    // Its positions do not stay behind, although no event wakes its worker.
+    let last = send(&first, "bot_note", json!({ "n": 300 })).await;
+    eventually("the website is told the last position", async || {
+        (heartbeat(&mut website).await == last).then_some(())
+    })
+    .await;
+}

@@ -2,10 +2,17 @@
 //!
 //! An entry stays until the slowest shard has read it. If there is no room for an event, its publication is refused
 //! ([`DeliveryQueue::has_room`]), so no event is dropped between acceptance and delivery.
+//!
+//! Waking a shard costs more than what it does with an entry that none of its sessions receives. So an entry that no
+//! session of this node can receive wakes none: the shards read it with the next one that a session can receive, when
+//! many have gathered, or when a shard asks ([`DeliveryQueue::wake_quiet`]).
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
@@ -17,6 +24,8 @@ use crate::encode::encoded_event::EncodedEvent;
 
 /// The most entries that a shard reads at once.
 const BATCH: usize = 64;
+/// The most items that wait for shards which are not woken for them.
+const QUIET_ITEMS: usize = 256;
 
 pub(crate) struct DeliveryQueue {
     state: Mutex<DeliveryQueueState>,
@@ -24,6 +33,19 @@ pub(crate) struct DeliveryQueue {
     limit: usize,
     /// Wakes whoever waits for room.
     trimmed: Notify,
+    /// How many waits there are for an entry that may be in the queue or come next.
+    awaited: Arc<AtomicUsize>,
+}
+
+/// A wait for an entry, for as long as it lives: meanwhile the shards are woken for each.
+pub(crate) struct AwaitedEntry {
+    awaited: Arc<AtomicUsize>,
+}
+
+impl Drop for AwaitedEntry {
+    fn drop(&mut self) {
+        self.awaited.fetch_sub(1, Relaxed);
+    }
 }
 
 /// One element of the queue.
@@ -48,6 +70,8 @@ struct DeliveryQueueState {
     bytes: usize,
     /// The number of the next item that each shard reads.
     next: Box<[u64]>,
+    /// How many have been added since the shards were woken.
+    quiet: usize,
 }
 
 impl DeliveryQueueState {
@@ -80,10 +104,12 @@ impl DeliveryQueue {
                 first: 0,
                 bytes: 0,
                 next: vec![0; readers].into(),
+                quiet: 0,
             }),
             readers: (0..readers).map(|_| AtomicWaker::new()).collect(),
             limit,
             trimmed: Notify::new(),
+            awaited: Arc::default(),
         }
     }
 
@@ -114,22 +140,46 @@ impl DeliveryQueue {
         }
     }
 
-    pub(crate) fn push(&self, entry: Arc<EncodedEvent>) {
-        {
-            let mut state = self.lock();
-            state.bytes += entry.entry.weight();
-            state.queue.push_back(QueuedItem::Entry(entry));
+    /// Adds an entry. `is_quiet` says whether no session of this node can receive it; it is called under the lock of the
+    /// queue, so that a session which becomes a receiver and then calls [`wake_quiet`](Self::wake_quiet) misses nothing.
+    pub(crate) fn push(&self, entry: Arc<EncodedEvent>, is_quiet: impl FnOnce(&EncodedEvent) -> bool) {
+        let mut state = self.lock();
+        let is_quiet = self.awaited.load(Relaxed) == 0 && is_quiet(&entry);
+        state.bytes += entry.entry.weight();
+        state.queue.push_back(QueuedItem::Entry(entry));
+        state.quiet += 1;
+        if !is_quiet || state.quiet >= QUIET_ITEMS || state.bytes > self.limit / 2 {
+            self.wake(state);
         }
-        self.wake();
     }
 
     /// Marks that the following entries of this application do not continue those before.
     pub(crate) fn gap(&self, application: Arc<str>) {
-        self.lock().queue.push_back(QueuedItem::Gap(application));
-        self.wake();
+        let mut state = self.lock();
+        state.queue.push_back(QueuedItem::Gap(application));
+        self.wake(state);
     }
 
-    fn wake(&self) {
+    /// Wakes the shards if there are entries for which they have not been woken.
+    pub(crate) fn wake_quiet(&self) {
+        let state = self.lock();
+        if state.quiet > 0 {
+            self.wake(state);
+        }
+    }
+
+    /// Begins a wait for an entry.
+    pub(crate) fn await_entry(&self) -> AwaitedEntry {
+        self.awaited.fetch_add(1, Relaxed);
+        self.wake_quiet();
+        AwaitedEntry {
+            awaited: Arc::clone(&self.awaited),
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, DeliveryQueueState>) {
+        state.quiet = 0;
+        drop(state);
         for reader in &self.readers {
             reader.wake();
         }
@@ -180,7 +230,7 @@ impl DeliveryQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::task::{Wake, Waker};
 
     use shared::client_type::{ClientType, ClientTypes};
 
@@ -231,7 +281,7 @@ mod tests {
     fn every_shard_reads_every_entry_in_order() {
         let delivery_queue = DeliveryQueue::new(2, 1 << 20);
         for offset in 0..100 {
-            delivery_queue.push(entry(offset));
+            delivery_queue.push(entry(offset), |_| false);
         }
         assert_eq!(
             [read(&delivery_queue, 0), read(&delivery_queue, 0)].concat(),
@@ -250,9 +300,9 @@ mod tests {
     #[test]
     fn every_shard_reads_a_gap_in_order() {
         let delivery_queue = DeliveryQueue::new(2, 1 << 20);
-        delivery_queue.push(entry(0));
+        delivery_queue.push(entry(0), |_| false);
         delivery_queue.gap("a".into());
-        delivery_queue.push(entry(1));
+        delivery_queue.push(entry(1), |_| false);
         for reader in 0..2 {
             assert_eq!(read(&delivery_queue, reader), [0]);
             let next_read = delivery_queue.poll_read(reader, &mut Context::from_waker(Waker::noop()));
@@ -268,12 +318,80 @@ mod tests {
         let weight = entry(0).entry.weight();
         let delivery_queue = DeliveryQueue::new(2, 2 * weight);
         assert!(delivery_queue.has_room(10 * weight));
-        delivery_queue.push(entry(0));
-        delivery_queue.push(entry(1));
+        delivery_queue.push(entry(0), |_| false);
+        delivery_queue.push(entry(1), |_| false);
         assert!(!delivery_queue.has_room(weight));
         read(&delivery_queue, 0);
         assert!(!delivery_queue.has_room(weight));
         read(&delivery_queue, 1);
         assert!(delivery_queue.has_room(weight));
+    }
+
+    /// A waker that counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Reads everything, then has `push` add to the queue. Returns whether the reader is woken.
+    fn is_woken(delivery_queue: &DeliveryQueue, push: impl FnOnce()) -> bool {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        while delivery_queue.poll_read(0, &mut Context::from_waker(&waker)).is_ready() {}
+        push();
+        woken.0.load(Relaxed) > 0
+    }
+
+    #[test]
+    fn an_entry_without_receivers_wakes_a_shard_only_when_asked() {
+        let delivery_queue = DeliveryQueue::new(1, 1 << 20);
+        let push_quietly = || delivery_queue.push(entry(1), |_| true);
+        assert!(!is_woken(&delivery_queue, push_quietly));
+        assert!(is_woken(&delivery_queue, || {
+            push_quietly();
+            delivery_queue.wake_quiet();
+        }));
+        assert!(is_woken(&delivery_queue, || {
+            push_quietly();
+            delivery_queue.push(entry(2), |_| false);
+        }));
+        // It was woken for all that there is.
+        assert!(!is_woken(&delivery_queue, || delivery_queue.wake_quiet()));
+        assert!(is_woken(&delivery_queue, || delivery_queue.gap("a".into())));
+    }
+
+    #[test]
+    fn whoever_awaits_an_entry_is_woken_for_each() {
+        let delivery_queue = DeliveryQueue::new(1, 1 << 20);
+        let push_quietly = || delivery_queue.push(entry(1), |_| true);
+        let mut awaited = None;
+        assert!(is_woken(&delivery_queue, || {
+            push_quietly();
+            awaited = Some(delivery_queue.await_entry());
+        }));
+        assert!(is_woken(&delivery_queue, push_quietly));
+        drop(awaited);
+        assert!(!is_woken(&delivery_queue, push_quietly));
+    }
+
+    #[test]
+    fn entries_without_receivers_do_not_fill_the_queue() {
+        let many = DeliveryQueue::new(1, 1 << 20);
+        assert!(is_woken(&many, || {
+            for offset in 0..QUIET_ITEMS as u64 {
+                many.push(entry(offset), |_| true);
+            }
+        }));
+        let small = DeliveryQueue::new(1, 3 * entry(0).entry.weight());
+        let push_quietly = || small.push(entry(0), |_| true);
+        assert!(!is_woken(&small, push_quietly));
+        assert!(is_woken(&small, || {
+            push_quietly();
+            push_quietly();
+        }));
     }
 }

@@ -7,6 +7,7 @@ use shared::{client_type::ClientType, discord::Filter, guild::GuildId, session_i
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    delivery_queue::{AwaitedEntry, DeliveryQueue},
     receipts::Receipts,
     scopes::Scopes,
     subscriber_groups::{GroupMember, SubscriberGroups},
@@ -105,6 +106,7 @@ struct AwaitedPosition {
     began_in: Option<Epoch>,
     /// Ends the wait when it is dropped.
     waiter: oneshot::Sender<()>,
+    _entry: AwaitedEntry,
 }
 
 impl ApplicationSubscribers {
@@ -127,13 +129,19 @@ impl ApplicationSubscribers {
 
     /// Returns a wait until everything up to a position has been delivered to a v1 session, or `None` if it has been. The
     /// receiver fails then; it never gets a value. The wait also ends if the log leaves the epoch.
-    pub(crate) fn reach(&mut self, id: SessionId, position: Position) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn reach(
+        &mut self,
+        id: SessionId,
+        position: Position,
+        delivery_queue: &DeliveryQueue,
+    ) -> Option<oneshot::Receiver<()>> {
         let (waiter, reached) = oneshot::channel();
         let here = self.v1_cursor(id).map(|cursor| cursor.position);
         let awaited = AwaitedPosition {
             position,
             began_in: here.map(|here| here.epoch),
             waiter,
+            _entry: delivery_queue.await_entry(),
         };
         if here.is_some_and(|here| !awaited.is_pending(here)) {
             return None;

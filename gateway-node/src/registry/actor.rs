@@ -17,8 +17,9 @@ use super::{
 };
 use crate::fanout::delivery_queue::QueueRead;
 
-/// How often a shard checks whether keys have expired. A session must learn of it within a second.
-const KEY_CHECK: Duration = Duration::from_millis(400);
+/// How often a shard checks whether keys have expired, of which a session must learn within a second, and looks for
+/// entries that none of its sessions receives.
+const CHECK: Duration = Duration::from_millis(400);
 
 /// The capacity of the mailbox, in commands.
 const ORDERS: usize = 1024;
@@ -107,7 +108,9 @@ impl Actor for ShardActor {
             }
         };
         context.spawn(delivering.into_actor(self));
-        context.run_interval(KEY_CHECK, |actor, _| {
+        context.run_interval(CHECK, |actor, _| {
+            // So that the positions that its sessions are told do not stay behind the log.
+            actor.shard.inner.registry.inner.delivery_queue.wake_quiet();
             let now = crate::clock::wall_clock();
             let keyring = &actor.shard.inner.keyring;
             let revision = keyring.revision();

@@ -281,6 +281,20 @@ impl Registry {
         EncodedEvent::new(entry, number, *level, Arc::clone(metrics))
     }
 
+    /// Passes an entry to the replay buffer and to the shards, which have to know how far they are, whoever receives it.
+    fn take(&self, entry: Entry, is_skipped: bool) {
+        let counts = &self.inner.counts;
+        let is_received = counts.can_receive(&entry, is_skipped);
+        let encode = |entry, number| {
+            let event = self.encoded_event(entry, number);
+            Arc::new(if is_skipped { event.skipped() } else { event })
+        };
+        // History first: whatever a shard has delivered, a session that catches up must find there.
+        let event = self.inner.replay.push(entry, is_received, encode);
+        let is_quiet = |event: &EncodedEvent| !counts.can_receive(&event.entry, event.is_skipped);
+        self.inner.delivery_queue.push(event, is_quiet);
+    }
+
     fn shards(&self) -> Vec<Addr<ShardActor>> {
         self.inner.shards.lock().values().cloned().collect()
     }
@@ -318,25 +332,16 @@ impl Deliver for Registry {
     fn deliver(&self, entry: Entry) {
         self.inner.metrics.entries.inc();
         log_traced(&entry);
-        // History first: whatever a shard has delivered, a session that catches up must find there.
-        let event = self
-            .inner
-            .replay
-            .push(entry, |entry, number| self.prepare(entry, number));
-        self.inner.delivery_queue.push(event);
+        self.take(entry, false);
     }
 
     fn skip(&self, entry: Entry) {
         log_traced(&entry);
-        // Sessions that catch up may have missed it, and the following entries come after it in the log.
-        let event = self.inner.replay.push(entry, |entry, number| {
-            Arc::new(self.encoded_event(entry, number).skipped())
-        });
-        if event.entry.discord.is_some() {
+        if entry.discord.is_some() {
             self.inner.metrics.entries.inc();
         }
-        // The shards have to know how far they are, whoever receives it.
-        self.inner.delivery_queue.push(event);
+        // Sessions that catch up may have missed it, and the following entries come after it in the log.
+        self.take(entry, true);
     }
 
     fn reset(&self, application: &Arc<str>, from: Option<Position>) {

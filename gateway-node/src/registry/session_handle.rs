@@ -257,7 +257,8 @@ impl SessionHandle {
     /// Returns a wait until everything up to a position has been delivered to a v1 session, or `None` if it has been. The
     /// receiver fails then; it never gets a value.
     pub fn reach(&self, position: Position) -> Option<oneshot::Receiver<()>> {
-        self.with_identity(|subscribers, id, _| subscribers.reach(id, position))
+        let delivery_queue = &self.shard.inner.registry.inner.delivery_queue;
+        self.with_identity(|subscribers, id, _| subscribers.reach(id, position, delivery_queue))
             .flatten()
     }
 
@@ -278,7 +279,8 @@ impl SessionHandle {
     fn set_identity(&self, identity: Identity) {
         let inner = &self.shard.inner;
         let (counts, kind) = (inner.registry.counts(), identity.kind);
-        let state = &mut *inner.state.borrow_mut();
+        let mut guard = inner.state.borrow_mut();
+        let state = &mut *guard;
         let Some(Some(session)) = state.sessions.get_mut(self.index) else {
             return;
         };
@@ -287,6 +289,9 @@ impl SessionHandle {
             Some(before) => drop(state.severed.remove(&before.id)),
             None => counts.identified(kind),
         }
+        drop(guard);
+        // It may be the first session that can receive what is in the queue.
+        inner.registry.inner.delivery_queue.wake_quiet();
     }
 
     fn with_identity<T>(&self, act: impl FnOnce(&mut ApplicationSubscribers, SessionId, u64) -> T) -> Option<T> {
@@ -350,6 +355,8 @@ impl Drop for SessionHandle {
         state.severed.remove(&id);
         if end > state.delivered {
             state.departed.push((id, end));
+            // It may have been the last session that could receive what is in the queue.
+            inner.registry.inner.delivery_queue.wake_quiet();
         }
     }
 }

@@ -93,10 +93,11 @@ impl ReplayBuffer {
         self.guilds.as_ref().filter(|_| since.is_none_or(is_reached))
     }
 
-    /// Adds the next entry, which `encode` numbers.
+    /// Adds the next entry, which `encode` numbers. `is_received` says whether sessions of this node may receive it now.
     pub(super) fn push(
         &mut self,
         entry: Entry,
+        is_received: bool,
         encode: impl Fn(Entry, u64) -> Arc<EncodedEvent>,
         limits: ReplayLimits,
         now: Instant,
@@ -119,9 +120,10 @@ impl ReplayBuffer {
             self.bytes += event.entry.weight();
             // The frames of a copy are made when a session catches up. Those for live sessions are freed once they are
             // delivered: few clients of version 1 ask for them again.
-            let kept = match &event.entry.discord {
-                Some(_) => Arc::clone(&event),
-                None => encode(event.entry.clone(), number),
+            let kept = if event.entry.discord.is_none() && is_received {
+                encode(event.entry.clone(), number)
+            } else {
+                Arc::clone(&event)
             };
             self.kept.push_back((now, kept));
             self.trim(limits, now);

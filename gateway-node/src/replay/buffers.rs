@@ -65,8 +65,14 @@ impl ReplayBuffers {
         self.wake(state);
     }
 
-    /// Adds the next entry of its log, which `encode` numbers.
-    pub(crate) fn push(&self, entry: Entry, encode: impl Fn(Entry, u64) -> Arc<EncodedEvent>) -> Arc<EncodedEvent> {
+    /// Adds the next entry of its log, which `encode` numbers. `is_received` says whether sessions of this node may receive
+    /// it now.
+    pub(crate) fn push(
+        &self,
+        entry: Entry,
+        is_received: bool,
+        encode: impl Fn(Entry, u64) -> Arc<EncodedEvent>,
+    ) -> Arc<EncodedEvent> {
         let now = Instant::now();
         let mut state = self.lock();
         let buffer = match state.buffers.get_mut(&entry.application) {
@@ -76,7 +82,7 @@ impl ReplayBuffers {
                 .entry(Arc::clone(&entry.application))
                 .or_insert_with(|| ReplayBuffer::begin_at(before(entry.position))),
         };
-        let event = buffer.push(entry, encode, self.limits, now);
+        let event = buffer.push(entry, is_received, encode, self.limits, now);
         self.wake(state);
         event
     }
@@ -215,7 +221,7 @@ mod tests {
             discord: is_kept.then(header),
             d: "{}".into(),
         };
-        buffers.push(entry, encode);
+        buffers.push(entry, true, encode);
     }
 
     fn read(buffers: &ReplayBuffers, from: ReadFrom, most: usize) -> Result<(Vec<u64>, u64, bool), ReplayError> {
@@ -300,7 +306,7 @@ mod tests {
                 discord: Some(Arc::new(Header::of("GUILD_CREATE", &d, Target::All, None))),
                 d: d.into(),
             };
-            buffers.push(entry, encode);
+            buffers.push(entry, true, encode);
         };
         buffers.follow(&name, None);
         assert_eq!(see(None), None);

@@ -8,7 +8,7 @@ mod losses;
 use std::time::Duration;
 
 use gateway_harness::{
-    KEYS, NodeProcess, RedisProcess, Setup,
+    KEYS, NodeProcess, PacketEncoding, RedisProcess, Setup, V1Client,
     discord::{ALL_INTENTS, DiscordClient},
     eventually, key, post, publish, ready,
 };
@@ -116,6 +116,30 @@ async fn a_session_survives_the_death_of_its_node() {
     let mut third_time = resumed(&third, V10, &id, seen).await;
     expect_numbers(&mut third_time, 42..44).await;
     third_time.expect_dispatch("RESUMED").await;
+}
+
+#[tokio::test]
+async fn a_session_resumes_on_a_node_that_had_no_receiver() {
+    let redis = RedisProcess::start().await;
+    let events = "[[events]]\nname = \"X\"\nfrom = [\"service\"]\nto = [\"bot\", \"discord\"]\n";
+    let [mut first, second] = [
+        start(setup(&redis).more(events)).await,
+        start(setup(&redis).more(events)).await,
+    ];
+    // The second node follows the log because of a website, which receives none of the events.
+    let mut website = V1Client::greeted(&second, PacketEncoding::Plain).await;
+    website.identify("website", &key("website")).await;
+    let (mut client, id) = session(&first, V10).await;
+    for n in 0..300 {
+        publish(&second, &key("service"), &json!({ "t": "X", "d": { "n": n } })).await;
+    }
+    expect_numbers(&mut client, 0..100).await;
+    let seen = client.sequence();
+    first.signal(Signal::SIGKILL);
+    first.ended(SLACK).await;
+    let mut again = resumed(&second, V10, &id, seen).await;
+    expect_numbers(&mut again, 100..300).await;
+    again.expect_dispatch("RESUMED").await;
 }
 
 #[tokio::test]
