@@ -1,8 +1,8 @@
 //! Prometheus and Grafana: scrape targets, data source, and the metrics on the dashboard.
 
-use std::{collections::BTreeSet, process::Stdio};
+use std::{collections::BTreeSet, process::Stdio, time::Duration};
 
-use gateway_harness::{V1Client, full_setup, get, key, publish, tool, within};
+use gateway_harness::{V1Client, full_setup, get, key, publish, tool, within_time};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
@@ -10,6 +10,9 @@ use super::{
     compose::{Compose, environment},
     document, read, root, settings,
 };
+
+/// How long promtool may take. It evaluates every alert at each minute of its examples.
+const PROMTOOL: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn prometheus_scrapes_every_node_and_the_balancer() {
@@ -147,7 +150,9 @@ async fn promtool(arguments: &[&str], input: &str) {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).await.unwrap();
     drop(stdin);
-    let ran = within("promtool", child.wait_with_output()).await.unwrap();
+    let ran = within_time("promtool", PROMTOOL, child.wait_with_output())
+        .await
+        .unwrap();
     let text = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "promtool {arguments:?}: {text}");
 }
