@@ -44,17 +44,6 @@ fn lines(node: &NodeProcess, message: &str) -> Vec<String> {
         .collect()
 }
 
-/// Receives an event. Skips guild counts.
-async fn received(bot: &mut V1Client, name: &str) -> Value {
-    loop {
-        let payload = bot.next().await;
-        if payload["t"] != "GLOBAL_GUILD_COUNT" {
-            assert_eq!(payload["t"], name, "{payload}");
-            return payload;
-        }
-    }
-}
-
 #[tokio::test]
 async fn the_trace_of_an_event_is_in_the_log_of_every_node() {
     let redis = RedisProcess::start().await;
@@ -80,7 +69,7 @@ async fn the_trace_of_an_event_is_in_the_log_of_every_node() {
     let positions = send(&nodes[0], "/api/v1/events", &[TRACE], &publications.to_string()).await;
     for bot in &mut bots {
         for _ in 0..4 {
-            received(bot, "announce").await;
+            bot.payload_after_counts("announce").await;
         }
     }
     discord.dispatch_among_others("PRESENCE_NOTE").await;
@@ -125,7 +114,7 @@ async fn jobs_and_requests_keep_their_trace() {
         bot.event("bot_connect_success").await;
         let job = json!({ "t": "render", "d": {} }).to_string();
         send(node, "/api/v1/events", &[TRACE], &job).await;
-        received(&mut bot, "render").await;
+        bot.payload_after_counts("render").await;
         node.logged(&format!(
             "event accepted event=render application=utilbot key=service traceparent={TRACE}"
         ))
@@ -138,7 +127,7 @@ async fn jobs_and_requests_keep_their_trace() {
 
         let question = json!({ "t": "lookup", "d": {} }).to_string();
         let reply = async {
-            let receipt = received(&mut bot, "lookup").await["r"].take();
+            let receipt = bot.payload_after_counts("lookup").await["r"].take();
             bot.send(&json!({ "op": 1, "t": "reply", "r": receipt, "d": { "found": 1 } }))
                 .await;
         };

@@ -295,6 +295,17 @@ impl V1Client {
         payload["d"].take()
     }
 
+    /// Asserts that the next payload is this event, guild counts aside, and returns the whole payload.
+    pub async fn payload_after_counts(&mut self, name: &str) -> Value {
+        loop {
+            let payload = self.next().await;
+            if payload["t"] != "GLOBAL_GUILD_COUNT" {
+                assert_eq!(payload["t"], name, "{payload}");
+                return payload;
+            }
+        }
+    }
+
     /// Accepts requests and jobs, which have receipts.
     pub const fn expect_requests(&mut self) {
         self.asked.receipt = true;

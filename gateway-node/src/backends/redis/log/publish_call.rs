@@ -3,7 +3,6 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use redis::Cmd;
-use tokio::time::Instant;
 
 use super::{
     bounds::LogBounds,
@@ -69,6 +68,17 @@ impl PublishCall {
         }
     }
 
+    /// Returns whether `publish_broadcasts.lua` can append these publications, whose events have these heads.
+    fn are_broadcasts(&self, heads: &[Vec<EventHead>]) -> bool {
+        // Whether there is a session of a ticket that receives an event, only the other script can find out.
+        let is_plain = |event: &Publication| !event.to_tickets;
+        let is_broadcast = |(item, heads): (&QueuedPublication, &Vec<EventHead>)| {
+            let are_of_entries = heads.iter().all(|head| matches!(head, EventHead::OfEntry(_)));
+            item.idempotency.is_none() && are_of_entries && item.events.iter().all(is_plain)
+        };
+        self.items.iter().zip(heads).all(is_broadcast)
+    }
+
     /// Returns the command: a call of `publish_broadcasts.lua` if that is enough.
     pub(super) fn command(&self, bounds: &PublishBounds, connection: &RedisConnection) -> Cmd {
         let heads_of = |item: &QueuedPublication| -> Vec<EventHead> {
@@ -76,13 +86,7 @@ impl PublishCall {
             events.map(|(origin, event)| wire::head(event, origin)).collect()
         };
         let heads: Vec<_> = self.items.iter().map(heads_of).collect();
-        // Whether there is a session of a ticket that receives an event, only the other script can find out.
-        let is_plain = |event: &Publication| !event.to_tickets;
-        let is_broadcast = |(item, heads): (&QueuedPublication, &Vec<EventHead>)| {
-            let are_of_entries = heads.iter().all(|head| matches!(head, EventHead::OfEntry(_)));
-            item.idempotency.is_none() && are_of_entries && item.events.iter().all(is_plain)
-        };
-        let are_broadcasts = self.items.iter().zip(&heads).all(is_broadcast);
+        let are_broadcasts = self.are_broadcasts(&heads);
         let script = if are_broadcasts {
             Script::PublishBroadcasts
         } else {
@@ -184,9 +188,4 @@ pub(super) fn read_result(
 /// Splits the results of a call.
 pub(super) fn split_results(results: &str) -> impl Iterator<Item = &str> {
     results.split_terminator(';')
-}
-
-/// Returns the time since a publication was queued.
-pub(super) fn age(item: &QueuedPublication) -> Duration {
-    Instant::now().saturating_duration_since(item.queued)
 }

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use super::{
-    publish_call::{PublishBounds, PublishCall, age, read_result, split_results},
+    publish_call::{PublishBounds, PublishCall, read_result, split_results},
     publish_queue::{PublishQueue, QueuedPublication},
 };
 use crate::{
@@ -180,7 +180,8 @@ impl Publisher {
             let result = result.map(|accepted| {
                 let application = &item.application;
                 if !accepted.is_repetition {
-                    self.deliver.accepted(&application.name, item.events.len(), age(&item));
+                    self.deliver
+                        .accepted(&application.name, item.events.len(), item.queued.elapsed());
                 }
                 if let Some(last) = accepted.last {
                     application.note_entry(last);
