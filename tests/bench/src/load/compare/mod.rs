@@ -44,6 +44,7 @@ pub fn run(options: &CompareOptions, mut each: impl FnMut(&ContestReport)) -> Re
         fanout::run(&fanout::FanoutOptions {
             sockets: smaller(sockets),
             burst,
+            in_flight: None,
             rate,
             deliveries: smaller(deliveries),
             bytes: 200,

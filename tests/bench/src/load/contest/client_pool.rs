@@ -41,6 +41,8 @@ pub(in super::super) struct PoolStats {
     pub(in super::super) latencies: Latencies,
     /// Heartbeats answered.
     pub(in super::super) answers: u64,
+    /// Reads of sockets that returned data.
+    pub(in super::super) reads: u64,
 }
 
 /// The clients: first the receivers, then one sender.
@@ -226,6 +228,7 @@ impl PoolClient {
             match self.stream.read(scratch) {
                 Ok(0) => bail!("the server closed the connection in state {:?}", self.state),
                 Ok(count) => {
+                    measurements.stats.reads += 1;
                     self.take(&scratch[..count], dialect, measurements)?;
                     // A short read has emptied the socket; more data causes another event.
                     if count < scratch.len() {

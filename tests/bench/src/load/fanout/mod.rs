@@ -16,10 +16,14 @@ use super::{
 /// Bursts sent before the measurement starts.
 const WARM_UP: u32 = 3;
 
-const FIGURES: [Figure; 3] = [
+const FIGURES: [Figure; 4] = [
     Figure {
         name: "cpu_us_per_delivery",
         title: "CPU us / delivery",
+    },
+    Figure {
+        name: "messages_per_read",
+        title: "messages / read",
     },
     Figure {
         name: "p50_ms",
@@ -41,6 +45,10 @@ pub struct FanoutOptions {
     /// Events sent at once; the next burst follows when every socket has received them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub burst: u32,
+    /// Keeps this many events in flight instead of sending bursts: the next one is sent for as many deliveries as there are
+    /// sockets
+    #[arg(long, conflicts_with_all = ["burst", "rate"], value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub in_flight: Option<u32>,
     /// Bursts per second, instead of as soon as every socket has received the last one
     #[arg(long)]
     pub rate: Option<u32>,
@@ -59,6 +67,11 @@ impl FanoutOptions {
     fn bursts(&self) -> u32 {
         (self.deliveries / self.sockets / self.burst).max(3)
     }
+
+    /// How many events are in flight at most.
+    fn at_once(&self) -> u32 {
+        self.in_flight.unwrap_or(self.burst)
+    }
 }
 
 /// Runs the benchmark on every contestant.
@@ -69,9 +82,16 @@ pub fn run(options: &FanoutOptions) -> Result<ContestReport> {
     let pace = options
         .rate
         .map_or_else(String::new, |rate| format!(", {rate} times a second"));
+    let how = if options.in_flight.is_some() {
+        "in flight"
+    } else {
+        "at once"
+    };
     let title = format!(
-        "fan-out of {} B to {} sockets, {} at once{pace}",
-        options.bytes, options.sockets, options.burst
+        "fan-out of {} B to {} sockets, {} {how}{pace}",
+        options.bytes,
+        options.sockets,
+        options.at_once()
     );
     let benchmark = Benchmark {
         title,
@@ -99,18 +119,10 @@ fn measure(options: &FanoutOptions, server: &ContestServer) -> Result<Sample> {
         pool.take();
     }
     let before = server.usage()?;
-    let began = Instant::now();
-    for number in 0..options.bursts() {
-        if let Some(rate) = options.rate {
-            let due = began + Duration::from_secs(1) / rate * number;
-            while Instant::now() < due {
-                pool.turn(due.saturating_duration_since(Instant::now()))?;
-            }
-        }
-        burst(options, &mut pool, &mut next)?;
-        if options.rate.is_none() && !arrived(options, &mut pool, number + 1)? {
-            break;
-        }
+    if let Some(in_flight) = options.in_flight {
+        keep_in_flight(options, &mut pool, in_flight, &mut next)?;
+    } else {
+        send_bursts(options, &mut pool, &mut next)?;
     }
     arrived(options, &mut pool, options.bursts())?;
     let after = server.usage()?;
@@ -120,11 +132,48 @@ fn measure(options: &FanoutOptions, server: &ContestServer) -> Result<Sample> {
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
     Ok(Sample::from([
         ("cpu_us_per_delivery", cpu_us_each(&before, &after, stats.deliveries)),
+        ("messages_per_read", stats.deliveries as f64 / stats.reads.max(1) as f64),
         ("p50_ms", p50_ms),
         ("p99_ms", p99_ms),
         ("missing", expected.abs_diff(stats.deliveries) as f64),
         ("disordered", stats.disordered as f64),
     ]))
+}
+
+/// Sends all bursts.
+fn send_bursts(options: &FanoutOptions, pool: &mut ClientPool<'_>, next: &mut u32) -> Result<()> {
+    let began = Instant::now();
+    for number in 0..options.bursts() {
+        if let Some(rate) = options.rate {
+            let due = began + Duration::from_secs(1) / rate * number;
+            while Instant::now() < due {
+                pool.turn(due.saturating_duration_since(Instant::now()))?;
+            }
+        }
+        burst(options, pool, next)?;
+        if options.rate.is_none() && !arrived(options, pool, number + 1)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Sends all events, each as soon as fewer than `in_flight` have not reached every socket.
+fn keep_in_flight(options: &FanoutOptions, pool: &mut ClientPool<'_>, in_flight: u32, next: &mut u32) -> Result<()> {
+    let events = options.bursts();
+    let mut sent = 0;
+    while sent < events {
+        // Deliveries to all sockets are counted together.
+        let complete = (sent + 1).saturating_sub(in_flight);
+        let needed = u64::from(complete) * u64::from(options.sockets);
+        if !pool.turn_until(|stats| stats.deliveries >= needed)? {
+            break;
+        }
+        pool.publish(*next..*next + 1, options.bytes)?;
+        *next += 1;
+        sent += 1;
+    }
+    Ok(())
 }
 
 fn burst(options: &FanoutOptions, pool: &mut ClientPool<'_>, next: &mut u32) -> Result<()> {

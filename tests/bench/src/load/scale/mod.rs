@@ -106,6 +106,7 @@ pub fn run(options: &Sizes) -> Result<ScaleReport> {
         let fan_out = fanout::run(&fanout::FanoutOptions {
             sockets,
             burst: 1,
+            in_flight: None,
             rate: None,
             deliveries: options.deliveries,
             bytes: 200,
