@@ -190,6 +190,12 @@ impl DeliveryQueue {
         self.lock().end()
     }
 
+    /// Returns how many items a shard has not read.
+    pub(crate) fn waiting(&self, reader: usize) -> usize {
+        let state = self.lock();
+        usize::try_from(state.end() - state.next[reader]).unwrap_or(usize::MAX)
+    }
+
     /// Returns the next items for a shard, and the number of the item after them.
     pub(crate) fn poll_read(&self, reader: usize, cx: &mut Context<'_>) -> Poll<(QueueRead, u64)> {
         self.readers[reader].register(cx.waker());

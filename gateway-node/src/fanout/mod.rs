@@ -4,6 +4,7 @@
 pub(crate) mod delivery_queue;
 pub(crate) mod discord_batch;
 pub(crate) mod group_batch;
+pub(crate) mod join_window;
 pub(crate) mod member;
 pub(crate) mod receipts;
 pub(crate) mod scopes;

@@ -6,7 +6,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use shared::user::UserId;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     listing::{ListSessions, Listed},
     shard::{Identity, SessionEntry},
 };
-use crate::fanout::delivery_queue::QueueRead;
+use crate::fanout::{delivery_queue::QueueRead, join_window::join_window};
 
 /// How often a shard checks whether keys have expired, of which a session must learn within a second, and looks for
 /// entries that none of its sessions receives.
@@ -90,10 +90,16 @@ impl Actor for ShardActor {
             let _loop_guard = loop_guard;
             loop {
                 let inner = &shard.inner;
-                let (read, end) =
-                    std::future::poll_fn(|cx| inner.registry.inner.delivery_queue.poll_read(inner.index, cx)).await;
+                let delivery_queue = &inner.registry.inner.delivery_queue;
+                let (read, end) = std::future::poll_fn(|cx| delivery_queue.poll_read(inner.index, cx)).await;
                 match read {
-                    QueueRead::Entries(batch) => shard.deliver(&batch).await,
+                    QueueRead::Entries(batch) => {
+                        let began = Instant::now();
+                        shard.deliver(&batch).await;
+                        if let Some(window) = join_window(began.elapsed(), delivery_queue.waiting(inner.index)) {
+                            sleep(window).await;
+                        }
+                    }
                     QueueRead::Gap(application) => {
                         let sessions = shard.sever(&application);
                         // Waits for room in the mailbox, so that every severed session gets the command.
