@@ -5,7 +5,7 @@
 //!
 //! Waking a shard costs more than what it does with an entry that none of its sessions receives. So an entry that no
 //! session of this node can receive wakes none: the shards read it with the next one that a session can receive, when
-//! many have gathered, or when a shard asks ([`DeliveryQueue::wake_quiet`]).
+//! many have gathered, or when a shard asks ([`DeliveryQueue::announce`]).
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,7 @@ use crate::encode::encoded_event::EncodedEvent;
 /// The most entries that a shard reads at once.
 const BATCH: usize = 64;
 /// The most items that wait for shards which are not woken for them.
-const QUIET_ITEMS: usize = 256;
+const UNANNOUNCED_ITEMS: usize = 256;
 
 pub(crate) struct DeliveryQueue {
     state: Mutex<DeliveryQueueState>,
@@ -71,7 +71,7 @@ struct DeliveryQueueState {
     /// The number of the next item that each shard reads.
     next: Box<[u64]>,
     /// How many have been added since the shards were woken.
-    quiet: usize,
+    unannounced: usize,
 }
 
 impl DeliveryQueueState {
@@ -104,7 +104,7 @@ impl DeliveryQueue {
                 first: 0,
                 bytes: 0,
                 next: vec![0; readers].into(),
-                quiet: 0,
+                unannounced: 0,
             }),
             readers: (0..readers).map(|_| AtomicWaker::new()).collect(),
             limit,
@@ -140,15 +140,15 @@ impl DeliveryQueue {
         }
     }
 
-    /// Adds an entry. `is_quiet` says whether no session of this node can receive it; it is called under the lock of the
-    /// queue, so that a session which becomes a receiver and then calls [`wake_quiet`](Self::wake_quiet) misses nothing.
-    pub(crate) fn push(&self, entry: Arc<EncodedEvent>, is_quiet: impl FnOnce(&EncodedEvent) -> bool) {
+    /// Adds an entry. `can_wait` says whether no session of this node can receive it; it is called under the lock of the
+    /// queue, so that a session which becomes a receiver and then calls [`announce`](Self::announce) misses nothing.
+    pub(crate) fn push(&self, entry: Arc<EncodedEvent>, can_wait: impl FnOnce(&EncodedEvent) -> bool) {
         let mut state = self.lock();
-        let is_quiet = self.awaited.load(Relaxed) == 0 && is_quiet(&entry);
+        let can_wait = self.awaited.load(Relaxed) == 0 && can_wait(&entry);
         state.bytes += entry.entry.weight();
         state.queue.push_back(QueuedItem::Entry(entry));
-        state.quiet += 1;
-        if !is_quiet || state.quiet >= QUIET_ITEMS || state.bytes > self.limit / 2 {
+        state.unannounced += 1;
+        if !can_wait || state.unannounced >= UNANNOUNCED_ITEMS || state.bytes > self.limit / 2 {
             self.wake(state);
         }
     }
@@ -161,9 +161,9 @@ impl DeliveryQueue {
     }
 
     /// Wakes the shards if there are entries for which they have not been woken.
-    pub(crate) fn wake_quiet(&self) {
+    pub(crate) fn announce(&self) {
         let state = self.lock();
-        if state.quiet > 0 {
+        if state.unannounced > 0 {
             self.wake(state);
         }
     }
@@ -171,14 +171,14 @@ impl DeliveryQueue {
     /// Begins a wait for an entry.
     pub(crate) fn await_entry(&self) -> AwaitedEntry {
         self.awaited.fetch_add(1, Relaxed);
-        self.wake_quiet();
+        self.announce();
         AwaitedEntry {
             awaited: Arc::clone(&self.awaited),
         }
     }
 
     fn wake(&self, mut state: MutexGuard<'_, DeliveryQueueState>) {
-        state.quiet = 0;
+        state.unannounced = 0;
         drop(state);
         for reader in &self.readers {
             reader.wake();
@@ -355,49 +355,49 @@ mod tests {
     #[test]
     fn an_entry_without_receivers_wakes_a_shard_only_when_asked() {
         let delivery_queue = DeliveryQueue::new(1, 1 << 20);
-        let push_quietly = || delivery_queue.push(entry(1), |_| true);
-        assert!(!is_woken(&delivery_queue, push_quietly));
+        let push_without_receiver = || delivery_queue.push(entry(1), |_| true);
+        assert!(!is_woken(&delivery_queue, push_without_receiver));
         assert!(is_woken(&delivery_queue, || {
-            push_quietly();
-            delivery_queue.wake_quiet();
+            push_without_receiver();
+            delivery_queue.announce();
         }));
         assert!(is_woken(&delivery_queue, || {
-            push_quietly();
+            push_without_receiver();
             delivery_queue.push(entry(2), |_| false);
         }));
         // It was woken for all that there is.
-        assert!(!is_woken(&delivery_queue, || delivery_queue.wake_quiet()));
+        assert!(!is_woken(&delivery_queue, || delivery_queue.announce()));
         assert!(is_woken(&delivery_queue, || delivery_queue.gap("a".into())));
     }
 
     #[test]
     fn whoever_awaits_an_entry_is_woken_for_each() {
         let delivery_queue = DeliveryQueue::new(1, 1 << 20);
-        let push_quietly = || delivery_queue.push(entry(1), |_| true);
+        let push_without_receiver = || delivery_queue.push(entry(1), |_| true);
         let mut awaited = None;
         assert!(is_woken(&delivery_queue, || {
-            push_quietly();
+            push_without_receiver();
             awaited = Some(delivery_queue.await_entry());
         }));
-        assert!(is_woken(&delivery_queue, push_quietly));
+        assert!(is_woken(&delivery_queue, push_without_receiver));
         drop(awaited);
-        assert!(!is_woken(&delivery_queue, push_quietly));
+        assert!(!is_woken(&delivery_queue, push_without_receiver));
     }
 
     #[test]
     fn entries_without_receivers_do_not_fill_the_queue() {
         let many = DeliveryQueue::new(1, 1 << 20);
         assert!(is_woken(&many, || {
-            for offset in 0..QUIET_ITEMS as u64 {
+            for offset in 0..UNANNOUNCED_ITEMS as u64 {
                 many.push(entry(offset), |_| true);
             }
         }));
         let small = DeliveryQueue::new(1, 3 * entry(0).entry.weight());
-        let push_quietly = || small.push(entry(0), |_| true);
-        assert!(!is_woken(&small, push_quietly));
+        let push_without_receiver = || small.push(entry(0), |_| true);
+        assert!(!is_woken(&small, push_without_receiver));
         assert!(is_woken(&small, || {
-            push_quietly();
-            push_quietly();
+            push_without_receiver();
+            push_without_receiver();
         }));
     }
 }

@@ -116,7 +116,7 @@ impl Actor for ShardActor {
         context.spawn(delivering.into_actor(self));
         context.run_interval(CHECK, |actor, _| {
             // So that the positions that its sessions are told do not stay behind the log.
-            actor.shard.inner.registry.inner.delivery_queue.wake_quiet();
+            actor.shard.inner.registry.inner.delivery_queue.announce();
             let now = crate::clock::wall_clock();
             let keyring = &actor.shard.inner.keyring;
             let revision = keyring.revision();

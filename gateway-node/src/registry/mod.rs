@@ -291,8 +291,8 @@ impl Registry {
         };
         // History first: whatever a shard has delivered, a session that catches up must find there.
         let event = self.inner.replay.push(entry, is_received, encode);
-        let is_quiet = |event: &EncodedEvent| !counts.can_receive(&event.entry, event.is_skipped);
-        self.inner.delivery_queue.push(event, is_quiet);
+        let can_wait = |event: &EncodedEvent| !counts.can_receive(&event.entry, event.is_skipped);
+        self.inner.delivery_queue.push(event, can_wait);
     }
 
     fn shards(&self) -> Vec<Addr<ShardActor>> {

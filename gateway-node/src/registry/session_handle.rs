@@ -291,7 +291,7 @@ impl SessionHandle {
         }
         drop(guard);
         // It may be the first session that can receive what is in the queue.
-        inner.registry.inner.delivery_queue.wake_quiet();
+        inner.registry.inner.delivery_queue.announce();
     }
 
     fn with_identity<T>(&self, act: impl FnOnce(&mut ApplicationSubscribers, SessionId, u64) -> T) -> Option<T> {
@@ -356,7 +356,7 @@ impl Drop for SessionHandle {
         if end > state.delivered {
             state.departed.push((id, end));
             // It may have been the last session that could receive what is in the queue.
-            inner.registry.inner.delivery_queue.wake_quiet();
+            inner.registry.inner.delivery_queue.announce();
         }
     }
 }
