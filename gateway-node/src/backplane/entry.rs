@@ -97,6 +97,29 @@ pub enum Audience {
 }
 
 impl Entry {
+    /// Returns an event of application `a` for tests: the first one of its log, with nothing that is optional.
+    #[cfg(test)]
+    pub(crate) fn example(audience: Audience) -> Self {
+        Self {
+            position: Position {
+                offset: 1,
+                epoch: super::position::Epoch::from_raw(1),
+            },
+            application: "a".into(),
+            name: "n".into(),
+            audience,
+            at: 0,
+            accepted: Instant::now(),
+            first: None,
+            author: None,
+            user: None,
+            to_tickets: false,
+            trace: None,
+            discord: None,
+            d: "{}".into(),
+        }
+    }
+
     /// The size of the entry while it is queued, in bytes.
     pub fn weight(&self) -> usize {
         Self::weight_of(&self.name, &self.d)

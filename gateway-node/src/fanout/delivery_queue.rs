@@ -247,23 +247,13 @@ mod tests {
     };
 
     fn entry(offset: u64) -> Arc<EncodedEvent> {
+        let position = Position {
+            offset,
+            epoch: Epoch::from_raw(1),
+        };
         let entry = Entry {
-            position: Position {
-                offset,
-                epoch: Epoch::from_raw(1),
-            },
-            application: "a".into(),
-            name: "n".into(),
-            audience: Audience::Types(ClientTypes::from(ClientType::Bot)),
-            at: 0,
-            accepted: tokio::time::Instant::now(),
-            first: None,
-            author: None,
-            user: None,
-            to_tickets: false,
-            trace: None,
-            discord: None,
-            d: "{}".into(),
+            position,
+            ..Entry::example(Audience::Types(ClientTypes::from(ClientType::Bot)))
         };
         Arc::new(EncodedEvent::new(
             entry,
@@ -371,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_awaits_an_entry_is_woken_for_each() {
+    fn an_awaited_entry_makes_each_push_wake_the_shards() {
         let delivery_queue = DeliveryQueue::new(1, 1 << 20);
         let push_without_receiver = || delivery_queue.push(entry(1), |_| true);
         let mut awaited = None;

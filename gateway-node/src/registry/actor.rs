@@ -17,8 +17,8 @@ use super::{
 };
 use crate::fanout::{delivery_queue::QueueRead, join_window::join_window};
 
-/// How often a shard checks whether keys have expired, of which a session must learn within a second, and looks for
-/// entries that none of its sessions receives.
+/// How often a shard checks keys for expiry, and reads the entries that it was not woken for. A session must learn within
+/// a second that its key has expired.
 const CHECK: Duration = Duration::from_millis(400);
 
 /// The capacity of the mailbox, in commands.

@@ -128,26 +128,11 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
-    use crate::backplane::{Epoch, Position};
 
     fn entry(name: &str, audience: Audience) -> Entry {
         Entry {
-            position: Position {
-                offset: 1,
-                epoch: Epoch::from_raw(1),
-            },
-            application: "a".into(),
             name: name.into(),
-            audience,
-            at: 0,
-            accepted: tokio::time::Instant::now(),
-            first: None,
-            author: None,
-            user: None,
-            to_tickets: false,
-            trace: None,
-            discord: None,
-            d: "{}".into(),
+            ..Entry::example(audience)
         }
     }
 

@@ -1,4 +1,5 @@
-//! Who receives an event: one of several sessions, the reporters of a guild, those that watch it, or those of a user.
+//! The receivers of an event: one session of several, the bots that report a guild, the sessions that watch it, or the
+//! sessions of a user.
 
 use shared::{
     client_type::ClientType, guild::GuildId, routing::Delivery, session_id::SessionId, user::UserId, v1::ReportedGuilds,

@@ -44,18 +44,7 @@ mod tests {
                 offset: 7,
                 epoch: Epoch::from_raw(1),
             },
-            application: "a".into(),
-            name: "n".into(),
-            audience,
-            at: 0,
-            accepted: tokio::time::Instant::now(),
-            first: None,
-            author: None,
-            user: None,
-            to_tickets: false,
-            trace: None,
-            discord: None,
-            d: "{}".into(),
+            ..Entry::example(audience)
         }
     }
 
