@@ -95,6 +95,11 @@ impl DispatchEncoder {
         }
     }
 
+    /// Whether everything is compressed by a compressor of the connection's own.
+    pub(crate) fn has_own_compressor(&self) -> bool {
+        matches!(&*self.0.compressor.borrow(), Compressor::Own(_))
+    }
+
     /// Returns the sequence number of the last dispatch.
     pub fn s(&self) -> u64 {
         self.0.s.get()

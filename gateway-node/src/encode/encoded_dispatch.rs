@@ -38,6 +38,14 @@ impl EncodedDispatch {
         })
     }
 
+    /// Returns the bytes before and after the sequence number, or `None` if they are compressed.
+    pub(crate) fn plain(&self) -> Option<(&Bytes, &Bytes)> {
+        match self {
+            Self::Plain { before, after } => Some((before, after)),
+            Self::Compressed { .. } => None,
+        }
+    }
+
     /// Encodes a payload that has no sequence number.
     pub(crate) fn of_one(wire_format: WireFormat, payload: &[u8]) -> Self {
         match method_for(wire_format, payload.len()) {

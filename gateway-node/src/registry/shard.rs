@@ -157,13 +157,18 @@ impl RegistryShard {
                 self.deliver_to_scope(first).await;
                 self.look_for_receiver(first);
             } else {
-                self.pass(now, |subscribers| &mut subscribers.v1, |_, key| V1Batch::new(now, key))
-                    .await;
+                self.pass(
+                    now,
+                    |subscribers| &mut subscribers.v1,
+                    |_, range| V1Batch::new(now, range.key),
+                )
+                .await;
             }
             if now.iter().any(|entry| entry.entry.discord.is_some()) {
-                let encode = |groups: &SubscriberGroups<DiscordGroupKey, DiscordMember>, key| {
+                let encode = |groups: &SubscriberGroups<DiscordGroupKey, DiscordMember>, range| {
+                    let GroupRange { key, end, .. } = range;
                     let is_here = |id| groups.get(id).is_some_and(|(of, _)| of == key);
-                    DiscordBatch::new(now, key, is_here)
+                    DiscordBatch::new(now, key, end, is_here)
                 };
                 self.pass(now, |subscribers| &mut subscribers.discord, encode).await;
             }
@@ -187,15 +192,15 @@ impl RegistryShard {
         &self,
         entries: &[Arc<EncodedEvent>],
         groups: fn(&mut ApplicationSubscribers) -> &mut SubscriberGroups<K, M>,
-        encode: impl Fn(&SubscriberGroups<K, M>, K) -> Option<B>,
+        encode: impl Fn(&SubscriberGroups<K, M>, GroupRange<K>) -> Option<B>,
     ) where
         K: Copy + Eq + Hash,
         M: GroupMember,
         B: GroupBatch<Member = M>,
     {
         let ranges = self.with_groups(&entries[0], groups, SubscriberGroups::begin_pass);
-        for GroupRange { group, key, end } in ranges {
-            let Some(batch) = self.with_groups(&entries[0], groups, |groups| encode(groups, key)) else {
+        for range in ranges {
+            let Some(batch) = self.with_groups(&entries[0], groups, |groups| encode(groups, range)) else {
                 continue;
             };
             if let Some(only) = batch.only() {
@@ -207,6 +212,7 @@ impl RegistryShard {
                 self.inner.count(deliveries);
                 continue;
             }
+            let GroupRange { group, end, .. } = range;
             for from in (0..end).step_by(CHUNK) {
                 let deliveries = self.with_groups(&entries[0], groups, |groups| {
                     let now = Instant::now();

@@ -81,16 +81,28 @@ impl Dispatch {
         let mut number = Number::default();
         match encoding {
             Encoding::Json => {
-                let mut power = 10_u64.checked_pow(s.checked_ilog10().unwrap_or(0)).unwrap_or(1);
-                while power > 0 {
-                    // A remainder below ten.
-                    number.push(b'0' + u8::try_from(s / power % 10).unwrap_or(0));
-                    power /= 10;
-                }
+                number.length = digits_of(s);
+                write_digits(s, &mut number.bytes[..number.length]);
             }
             Encoding::Etf => etf::integer(s, &mut number),
         }
         number
+    }
+
+    /// Returns the encoded length of a sequence number, which is never less than that of a smaller number.
+    pub fn number_length(encoding: Encoding, s: u64) -> usize {
+        match encoding {
+            Encoding::Json => digits_of(s),
+            Encoding::Etf => Self::number(encoding, s).len(),
+        }
+    }
+
+    /// Encodes a sequence number into `place`, which must have its [length](Self::number_length).
+    pub fn write_number(encoding: Encoding, s: u64, place: &mut [u8]) {
+        match encoding {
+            Encoding::Json => write_digits(s, place),
+            Encoding::Etf => place.copy_from_slice(&Self::number(encoding, s)),
+        }
     }
 
     /// Encodes a whole payload, which must be JSON.
@@ -106,6 +118,21 @@ impl Dispatch {
                 Ok(out)
             }
         }
+    }
+}
+
+/// The number of decimal digits of `s`.
+fn digits_of(s: u64) -> usize {
+    s.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+/// Writes the last decimal digits of `s`, as many as there are places.
+fn write_digits(s: u64, places: &mut [u8]) {
+    let mut rest = s;
+    for place in places.iter_mut().rev() {
+        // A remainder below ten.
+        *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
     }
 }
 
