@@ -59,6 +59,8 @@ async fn load_an_event_reaches_2000_sessions_once() {
         }
     }
     assert_eq!(metric(&node, "utilbot_deliveries_total").await, SESSIONS * EVENTS);
+    let passes = metric(&node, "utilbot_delivery_passes_total").await;
+    assert!((1..=EVENTS).contains(&passes), "{passes} passes");
     assert_eq!(metric(&node, "utilbot_encoded_text_total").await, EVENTS);
     assert_eq!(metric(&node, "utilbot_encoded_zlib_total").await, EVENTS);
     assert_eq!(metric(&node, "utilbot_sessions{kind=\"website\"}").await, SESSIONS);

@@ -175,3 +175,44 @@ async fn load_member_requests_are_answered_completely_and_in_order() -> anyhow::
     assert_eq!(report.failures(), [""; 0], "{report}");
     Ok(())
 }
+
+#[tokio::test]
+async fn load_a_million_sessions_are_computed_from_the_tables() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let of_tools = [
+        ("idle", "kib_per_client", [2.0, 4.0]),
+        ("beat", "cpu_us_per_beat", [30.0, 60.0]),
+        ("fanout", "cpu_us_per_delivery", [7.5, 8.25]),
+    ];
+    let mut command =
+        tokio::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/million_sessions.py"));
+    command.current_dir(&folder);
+    for (tool, figure, medians) in of_tools {
+        let rows = ["gateway", "discord"].into_iter().zip(medians).map(|(contender, median)| {
+            serde_json::json!({"contender": contender, "figures": {figure: {"min": 1, "median": median, "max": 99}}})
+        });
+        let table = serde_json::json!({"table": {"rows": rows.collect::<Vec<_>>()}, "failures": []});
+        std::fs::write(folder.path().join(tool), table.to_string())?;
+        command.arg(tool);
+    }
+    let output = command.output().await?;
+    let printed = String::from_utf8(output.stdout)?;
+    for line in [
+        "version 1: 1.91 GiB of the nodes' memory (2.00 KiB each)",
+        "version 1: 0.50 cores for a heartbeat of each every 60 s (30.0 us each)",
+        "version 1: 7.5 s of one core for an event to all of them (7.50 us each)",
+        "Discord's protocol: 3.81 GiB of the nodes' memory (4.00 KiB each)",
+        "Discord's protocol: 8.2 s of one core for an event to all of them (8.25 us each)",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line}: {printed}");
+    }
+    // Without the figures of version 1 there is nothing to compute.
+    std::fs::write(folder.path().join("beat"), r#"{"table": {"rows": []}}"#)?;
+    let output = command.output().await?;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr)?,
+        "cannot compute it: 'beat: gateway'\n"
+    );
+    Ok(())
+}

@@ -7,8 +7,8 @@ use prometheus_client::{
 };
 
 use super::{
-    DirectionLabel, Durations, Metrics, Moment, ReasonLabel, RedisMetrics, WorkerHistogram, WorkerMetrics,
-    worker::HistogramSum,
+    DirectionLabel, Durations, Metrics, Moment, ReasonLabel, RedisMetrics, WorkerCounter, WorkerHistogram,
+    WorkerMetrics, worker::HistogramSum,
 };
 
 impl Metrics {
@@ -84,6 +84,21 @@ impl Metrics {
         let deliveries = Counter::<u64>::default();
         deliveries.inc_by(self.deliveries());
         registry.register("deliveries", "Events put into an outbox", deliveries);
+        let counter = |count: fn(&WorkerMetrics) -> &WorkerCounter| {
+            let counter = Counter::<u64>::default();
+            counter.inc_by(self.sum(count));
+            counter
+        };
+        registry.register(
+            "delivery_passes",
+            "Passes in which a worker has delivered an event, or several that had waited together",
+            counter(|worker| &worker.passes),
+        );
+        registry.register(
+            "join_windows",
+            "Waits of up to 2 ms of a worker after a long pass, so that more events are delivered together",
+            counter(|worker| &worker.join_windows),
+        );
         registry.register(
             "delivery_seconds",
             "Seconds from the acceptance of an event until it was in the outboxes of a worker, at the node that accepted \

@@ -31,6 +31,10 @@ pub struct WorkerMetrics {
     pub frames_out: WorkerCounter,
     /// Entries put into an outbox.
     pub deliveries: WorkerCounter,
+    /// Passes in which entries that had waited together were delivered.
+    pub passes: WorkerCounter,
+    /// Waits after a long pass, so that more entries are delivered together.
+    pub join_windows: WorkerCounter,
     /// Slow clients closed because more bytes waited for them than may wait for one client.
     pub evicted_for_bytes: WorkerCounter,
     /// Slow clients closed because a byte has waited for too long.

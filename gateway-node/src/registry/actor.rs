@@ -96,7 +96,9 @@ impl Actor for ShardActor {
                     QueueRead::Entries(batch) => {
                         let began = Instant::now();
                         shard.deliver(&batch).await;
+                        inner.metrics.passes.add(1);
                         if let Some(window) = join_window(began.elapsed(), delivery_queue.waiting(inner.index)) {
+                            inner.metrics.join_windows.add(1);
                             sleep(window).await;
                         }
                     }

@@ -14,6 +14,7 @@ pub mod fanout;
 pub mod heartbeat;
 pub mod idle;
 pub mod members;
+mod node_counters;
 pub mod replies;
 pub mod reports;
 pub mod scale;

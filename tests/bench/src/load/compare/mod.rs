@@ -40,22 +40,22 @@ pub fn run(options: &CompareOptions, mut each: impl FnMut(&ContestReport)) -> Re
         each(&report);
         reports.push(report);
     };
-    let fan_out = |sockets, burst, deliveries, rate| {
+    let fan_out = |sockets, in_flight, deliveries, rate| {
         fanout::run(&fanout::FanoutOptions {
             sockets: smaller(sockets),
-            burst,
-            in_flight: None,
+            burst: 1,
+            in_flight,
             rate,
             deliveries: smaller(deliveries),
             bytes: 200,
             contest: contest.clone(),
         })
     };
-    conclude(fan_out(1000, 1, 300_000, None)?);
-    conclude(fan_out(10_000, 1, 300_000, None)?);
-    conclude(fan_out(1000, 8, 400_000, None)?);
-    conclude(fan_out(10_000, 8, 400_000, None)?);
-    conclude(fan_out(1000, 1, 100_000, Some(50))?);
+    conclude(fan_out(1000, None, 300_000, None)?);
+    conclude(fan_out(10_000, None, 300_000, None)?);
+    conclude(fan_out(1000, Some(8), 400_000, None)?);
+    conclude(fan_out(10_000, Some(8), 1_200_000, None)?);
+    conclude(fan_out(1000, None, 100_000, Some(30))?);
     conclude(connect::run(&connect::ConnectLoadOptions {
         sockets: smaller(10_000),
         contest: contest.clone(),

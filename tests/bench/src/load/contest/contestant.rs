@@ -16,6 +16,7 @@ use super::{
     super::{
         cores::{Cores, pin_thread},
         gateway::{self, Gateway},
+        node_counters::NodeCounters,
         usage::Usage,
     },
     dialect::{Dialect, UtilbotDialect},
@@ -338,6 +339,14 @@ impl ContestServer {
         match &self.process {
             Process::Node(node) => node.usage(),
             Process::Child(child) => Usage::of(child.0.id()),
+        }
+    }
+
+    /// Returns what a node has counted, or `None` if this is not a node.
+    pub(in super::super) fn counters(&self) -> Result<Option<NodeCounters>> {
+        match &self.process {
+            Process::Node(node) => NodeCounters::read(node).map(Some),
+            Process::Child(_) => Ok(None),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
 /// Bursts sent before the measurement starts.
 const WARM_UP: u32 = 3;
 
-const FIGURES: [Figure; 4] = [
+const FIGURES: [Figure; 5] = [
     Figure {
         name: "cpu_us_per_delivery",
         title: "CPU us / delivery",
@@ -24,6 +24,10 @@ const FIGURES: [Figure; 4] = [
     Figure {
         name: "messages_per_read",
         title: "messages / read",
+    },
+    Figure {
+        name: "join_windows_per_pass",
+        title: "join windows / pass",
     },
     Figure {
         name: "p50_ms",
@@ -118,6 +122,7 @@ fn measure(options: &FanoutOptions, server: &ContestServer) -> Result<Sample> {
         ensure!(arrived(options, &mut pool, 1)?, "the first events did not arrive");
         pool.take();
     }
+    let counted = server.counters()?;
     let before = server.usage()?;
     if let Some(in_flight) = options.in_flight {
         keep_in_flight(options, &mut pool, in_flight, &mut next)?;
@@ -126,18 +131,24 @@ fn measure(options: &FanoutOptions, server: &ContestServer) -> Result<Sample> {
     }
     arrived(options, &mut pool, options.bursts())?;
     let after = server.usage()?;
+    let windows = server
+        .counters()?
+        .zip(counted)
+        .and_then(|(after, before)| after.window_share(before));
     let stats = pool.take();
     let expected = u64::from(options.bursts()) * u64::from(options.burst) * u64::from(options.sockets);
     let LatencySummary { p50_ms, p99_ms, .. } = stats.latencies.summary();
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
-    Ok(Sample::from([
+    let mut sample = Sample::from([
         ("cpu_us_per_delivery", cpu_us_each(&before, &after, stats.deliveries)),
         ("messages_per_read", stats.deliveries as f64 / stats.reads.max(1) as f64),
         ("p50_ms", p50_ms),
         ("p99_ms", p99_ms),
         ("missing", expected.abs_diff(stats.deliveries) as f64),
         ("disordered", stats.disordered as f64),
-    ]))
+    ]);
+    sample.extend(windows.map(|windows| ("join_windows_per_pass", windows)));
+    Ok(sample)
 }
 
 /// Sends all bursts.
