@@ -99,20 +99,9 @@ local function choose_for_request(event)
   end
 end
 
--- How many sessions of the types in a mask there are, by mask: no session joins or leaves during this call.
-local counted = {}
-
 -- Whether there is a session that receives a broadcast. Sessions of a ticket receive it if its label has a `+`.
 local function is_heard(mask, author, label)
-  local there = counted[mask]
-  if not there then
-    there = 0
-    for kind = 0, 7 do
-      if is_in(mask, kind) then there = there + redis.call('ZCARD', key('turn:' .. kind)) end
-    end
-    counted[mask] = there
-  end
-  if there > 0 then return true end
+  if count_ready(mask) > 0 then return true end
   return string.find(label, '+', 1, true) ~= nil and watchers_of('tickets', mask, author, now)
 end
 

@@ -22,8 +22,6 @@ local results = {}
 local function publish_all()
   -- What follows the length of the name in the head of an entry.
   local stamp = ' ' .. int(now) .. '\n'
-  -- How many sessions of the types in a mask there are, by mask: no session joins or leaves during this call.
-  local counted = {}
   local place = 9
   while place <= #ARGV do
     local last = place + 2 * tonumber(ARGV[place])
@@ -31,16 +29,7 @@ local function publish_all()
     for event = place + 1, last, 2 do
       local head = ARGV[event]
       put(log, head .. stamp .. ARGV[event + 1], now)
-      local mask = string.match(head, '^a (%d+)')
-      if not counted[mask] then
-        local there = 0
-        for kind = 0, 7 do
-          local is_in_mask = bit.band(mask, bit.lshift(1, kind)) ~= 0
-          if is_in_mask then there = there + redis.call('ZCARD', key('turn:' .. kind)) end
-        end
-        counted[mask] = there
-      end
-      if counted[mask] == 0 then unheard = unheard + 1 end
+      if count_ready(string.match(head, '^a (%d+)')) == 0 then unheard = unheard + 1 end
     end
     results[#results + 1] = 'ok ' .. log.epoch .. ' ' .. first .. ' ' .. unheard
     place = last + 1

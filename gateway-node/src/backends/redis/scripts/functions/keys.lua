@@ -88,10 +88,9 @@ local function key(name)
   return base .. name
 end
 
--- Formats a number for Redis: as an integer in full.
+-- Formats a whole number for Redis: in full.
 local function int(number)
-  -- The sum removes the sign of a negative zero.
-  return string.format('%.0f', number + 0)
+  return string.format('%d', number)
 end
 
 local function now_ms()
@@ -102,4 +101,9 @@ end
 -- Whether the caller is the latest registration under its name. Commands of older connections are refused.
 local function is_current(owner, fence)
   return redis.call('HGET', key('owners'), owner) == fence
+end
+
+-- Whether a mask of kinds has a kind.
+local function is_in(mask, kind)
+  return bit.band(mask, bit.lshift(1, kind)) ~= 0
 end

@@ -114,6 +114,8 @@ local function open_log(run, proposed)
     -- The last offset that has been trimmed, and the bytes of the closed segments that remain.
     trimmed = tonumber(head[7] or 0),
     held = tonumber(head[8] or 0),
+    -- Whether a segment has been begun, closed or trimmed by this call.
+    has_new_segment = false,
     -- The name of the next epoch.
     proposed = proposed,
   }
@@ -132,6 +134,7 @@ local function close_segment(log, now)
   log.held = log.held + log.bytes
   log.bytes = 0
   log.count = 0
+  log.has_new_segment = true
 end
 
 -- Removes the oldest segments until the log is within its bounds. Each bound is accurate to a 64th.
@@ -152,6 +155,7 @@ local function trim(log, bounds, now)
     redis.call('LPOP', key('log:segments'))
     log.held = log.held - tonumber(bytes)
     log.trimmed = tonumber(top)
+    log.has_new_segment = true
     last = log.trimmed
   end
   if last then
@@ -182,7 +186,10 @@ local function put(log, body, now)
   if log.channel then
     redis.call('PUBLISH', log.channel, log.identity .. ' ' .. log.epoch .. ' ' .. offset .. '\n' .. body)
   end
-  if log.count == 0 then log.since = now end
+  if log.count == 0 then
+    log.since = now
+    log.has_new_segment = true
+  end
   log.count = log.count + 1
   log.bytes = log.bytes + #body
 end
@@ -195,6 +202,11 @@ local function append(log, head, name, d, now, first, trace)
 end
 
 local function close_log(log)
-  redis.call('HSET', key('log:head'), 'top', int(log.top), 'bytes', int(log.bytes), 'count', int(log.count),
-    'since', int(log.since), 'trimmed', int(log.trimmed), 'held', int(log.held))
+  local top, bytes, count = int(log.top), int(log.bytes), int(log.count)
+  if not log.has_new_segment then
+    redis.call('HSET', key('log:head'), 'top', top, 'bytes', bytes, 'count', count)
+  else
+    redis.call('HSET', key('log:head'), 'top', top, 'bytes', bytes, 'count', count, 'since', int(log.since),
+      'trimmed', int(log.trimmed), 'held', int(log.held))
+  end
 end

@@ -23,3 +23,19 @@ end
 local function error_text(error)
   return type(error) == 'table' and error.err or tostring(error)
 end
+
+-- The results of `count_ready`, by mask: no session joins or leaves during this call.
+local counted = {}
+
+-- Counts the ready sessions of the kinds in a mask.
+local function count_ready(mask)
+  local count = counted[mask]
+  if not count then
+    count = 0
+    for kind = 0, 7 do
+      if is_in(mask, kind) then count = count + redis.call('ZCARD', key('turn:' .. kind)) end
+    end
+    counted[mask] = count
+  end
+  return count
+end

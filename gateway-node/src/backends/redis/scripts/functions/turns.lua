@@ -19,10 +19,6 @@ local function enter(session, kind)
   end
 end
 
-local function is_in(mask, kind)
-  return bit.band(mask, bit.lshift(1, kind)) ~= 0
-end
-
 local function is_alive(owner, now)
   return tonumber(redis.call('ZSCORE', key('nodes'), owner) or -1) >= now
 end
