@@ -3,12 +3,14 @@
 
 Starts each installed server with start.sh on a free port. Three subscribers and a publisher connect; the publisher
 sends 10 messages one by one and 8 in one write. Each subscriber must receive each of them once and in order, in exactly
-the bytes that README.md shows, and the publisher none. Exit code 0 if all installed servers passed, 1 if not.
+the bytes that README.md shows, and the publisher none. Servers that can share a Redis do all this a second time: two
+of them run beside a redis-server, and one of the subscribers is on the publisher's server. Exit code 0 if all installed
+servers passed, 1 if not.
 
     dialogues.py                    all servers
     dialogues.py --verbose bun ws   only these, printing every frame
 
-Needs only Python's standard library.
+Needs only Python's standard library, and redis-server for the servers that share one.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -153,6 +156,8 @@ class Dialogue:
 
     subscriber_path = "/"
     publisher_path = "/"
+    runs_alone = True
+    shares_redis = False
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -187,6 +192,7 @@ class Dialogue:
 
 
 class SocketIo(Dialogue):
+    shares_redis = True
     subscriber_path = publisher_path = "/socket.io/?EIO=4&transport=websocket"
 
     def subscribe(self) -> None:
@@ -279,13 +285,21 @@ class Nats(Dialogue):
 
 
 class Centrifuge(Dialogue):
+    shares_redis = True
     subscriber_path = publisher_path = "/connection/websocket"
     connected = r'\{"id":1,"result":\{"client":"[0-9a-f-]{36}","version":""\}\}\n'
+    subscribed = r'\{"id":2,"result":\{\}\}\n'
+    push = r'\{"result":\{"channel":"announce","data":\{"data":(.*)\}\}\}\n'
     last_id = 2
 
     def subscribe(self) -> None:
         self.link.send(text('{"id":1,"params":{}}\n{"id":2,"method":1,"params":{"channel":"announce"}}'))
-        self.link.expect_match(TEXT, self.connected + r'\{"id":2,"result":\{\}\}\n')
+        # One frame, or two if subscribing takes a round trip to Redis.
+        got = self._lines(self.link.receive())
+        if len(got) == 1:
+            got += self._lines(self.link.receive())
+        wanted = self.connected + self.subscribed
+        check(bool(re.fullmatch(wanted, "".join(got))), f"{self.link.name}: got {got}, not {wanted}")
 
     def introduce(self) -> None:
         self.link.send(text('{"id":1,"params":{}}'))
@@ -311,7 +325,7 @@ class Centrifuge(Dialogue):
     def payloads(self, frame: Frame) -> list[str]:
         found = []
         for line in self._lines(frame):
-            matches = re.fullmatch(r'\{"result":\{"channel":"announce","data":\{"data":(.*)\}\}\}\n', line)
+            matches = re.fullmatch(self.push, line)
             if matches is None:
                 raise Problem(f"{self.link.name}: {line!r} in {frame}")
             found.append(matches[1])
@@ -323,6 +337,12 @@ class Centrifuge(Dialogue):
         self.link.expect(text(f'{{"id":{self.last_id}}}\n'))
 
 
+class CentrifugeHistory(Centrifuge):
+    runs_alone = False
+    subscribed = r'\{"id":2,"result":\{"recoverable":true,"epoch":"\d+"\}\}\n'
+    push = r'\{"result":\{"channel":"announce","data":\{"data":(.*),"offset":\d+\}\}\}\n'
+
+
 DIALOGUES: dict[str, type[Dialogue]] = {
     "bun": Dialogue,
     "ws": Dialogue,
@@ -330,6 +350,7 @@ DIALOGUES: dict[str, type[Dialogue]] = {
     "nchan": Nchan,
     "nats": Nats,
     "centrifuge": Centrifuge,
+    "centrifuge-history": CentrifugeHistory,
 }
 
 
@@ -344,11 +365,16 @@ class NotInstalled(Exception):
     """The server is not installed. The message says how to install it."""
 
 
+@dataclass(frozen=True)
+class Server:
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def server(name: str, port: int) -> Iterator[int]:
-    """Runs a server, waits until it is listening, and yields its process id."""
-    start = Path(__file__).parent / "start.sh"
-    process = subprocess.Popen([start, name, str(port)], stderr=subprocess.PIPE, text=True)
+def running(command: list[str], port: int) -> Iterator[Server]:
+    """Runs a command and waits until it is listening on a port."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         deadline = time.monotonic() + DEADLINE_S
@@ -357,13 +383,13 @@ def server(name: str, port: int) -> Iterator[int]:
                 said = process.stderr.read().strip()
                 if process.returncode == NOT_INSTALLED:
                     raise NotInstalled(said)
-                raise Problem(f"start.sh ended with {process.returncode}: {said}")
+                raise Problem(f"{command[0]} ended with {process.returncode}: {said}")
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S).close()
                 break
             check(time.monotonic() < deadline, f"nothing listens on {port} after {DEADLINE_S} s")
             time.sleep(0.02)
-        yield process.pid
+        yield Server(port, process.pid)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -373,6 +399,23 @@ def server(name: str, port: int) -> Iterator[int]:
                 process.kill()
                 process.wait()
         process.stderr.close()
+
+
+def server(name: str, redis: Server | None = None) -> contextlib.AbstractContextManager[Server]:
+    """Runs one of the servers, alone or as one of those that share a Redis."""
+    port = free_port()
+    command = [str(Path(__file__).parent / "start.sh"), name, str(port)]
+    if redis is not None:
+        command.append(str(redis.port))
+    return running(command, port)
+
+
+def redis_server() -> contextlib.AbstractContextManager[Server]:
+    """Runs a Redis that writes nothing to disk."""
+    if shutil.which("redis-server") is None:
+        raise NotInstalled("redis-server is not installed")
+    port = free_port()
+    return running(["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", ""], port)
 
 
 def check_one_process(pid: int) -> None:
@@ -385,19 +428,29 @@ def check_one_process(pid: int) -> None:
 
 def walk(name: str, verbose: bool) -> None:
     dialogue = DIALOGUES[name]
-    port = free_port()
-    with server(name, port) as pid, contextlib.ExitStack() as links:
+    if dialogue.runs_alone:
+        with server(name) as alone:
+            converse(dialogue, alone, alone, verbose)
+    if dialogue.shares_redis:
+        with redis_server() as redis, server(name, redis) as near, server(name, redis) as far:
+            converse(dialogue, near, far, verbose)
 
-        def client(title: str, path: str) -> Dialogue:
+
+def converse(dialogue: type[Dialogue], near: Server, far: Server, verbose: bool) -> None:
+    """Connects the publisher and the first subscriber to one server, and the remaining subscribers to the other."""
+    with contextlib.ExitStack() as links:
+
+        def client(title: str, port: int, path: str) -> Dialogue:
             link = Link(title, port, path, verbose)
             links.callback(link.close)
             return dialogue(link)
 
-        publisher = client("publisher", dialogue.publisher_path)
+        publisher = client("publisher", near.port, dialogue.publisher_path)
         publisher.introduce()
         subscribers = []
         for i in range(SUBSCRIBERS):
-            subscriber = client(f"subscriber {i + 1}", dialogue.subscriber_path)
+            port = near.port if i == 0 else far.port
+            subscriber = client(f"subscriber {i + 1}", port, dialogue.subscriber_path)
             subscriber.subscribe()
             subscribers.append(subscriber)
 
@@ -421,7 +474,8 @@ def walk(name: str, verbose: bool) -> None:
         for one in [publisher, *subscribers]:
             check(not one.got, f"{one.link.name}: got more than was sent: {one.got}")
             one.beat()
-        check_one_process(pid)
+        check_one_process(near.pid)
+        check_one_process(far.pid)
 
 
 def main() -> int:

@@ -2,17 +2,27 @@
 # Runs one of the servers that the gateway is compared with, on 127.0.0.1, until it is terminated.
 #
 #   tests/bench/peers/start.sh NAME PORT     bun, ws, socketio, nchan, nats or centrifuge
+#   tests/bench/peers/start.sh NAME PORT REDIS_PORT
+#                                            socketio, centrifuge or centrifuge-history: one of several servers that
+#                                            share the Redis on this port of 127.0.0.1
 #
 # The script execs the server, so the process id stays the same, and the server does all its work in this one process.
 # It writes to a folder of its own in peers/run of the target directory. Exit code 69 if the server is not installed.
 set -euo pipefail
 shopt -s inherit_errexit
 
-name=${1:-} port=${2:-}
-if [ $# -ne 2 ] || [[ ! $port =~ ^[1-9][0-9]{0,4}$ ]]; then
+name=${1:-} port=${2:-} redis_port=${3:-}
+is_port() { [[ $1 =~ ^[1-9][0-9]{0,4}$ ]]; }
+usage() {
     sed -n '2,/^set/{/^#/s/^# \?//p}' "$0" >&2
     exit 64
-fi
+}
+if ! is_port "$port"; then usage; fi
+case $#.$name in
+    2.bun | 2.ws | 2.socketio | 2.nchan | 2.nats | 2.centrifuge) ;;
+    3.socketio | 3.centrifuge | 3.centrifuge-history) if ! is_port "$redis_port"; then usage; fi ;;
+    *) usage ;;
+esac
 
 # shellcheck disable=SC2034  # tools.sh reads it
 tools=none
@@ -26,7 +36,7 @@ installed() {
     local file
     for file in "$@"; do
         if [ ! -e "$file" ]; then
-            printf '%s is not installed; run: tests/bench/peers/install.sh %s\n' "$name" "$name" >&2
+            printf '%s is not installed; run: tests/bench/peers/install.sh %s\n' "$name" "${name%-history}" >&2
             exit 69
         fi
     done
@@ -77,10 +87,12 @@ case $name in
         exec "$there/node" ws.mjs "$port"
         ;;
     socketio)
-        installed "$there/node" "$there/npm/node_modules/socket.io"
+        modules=$there/npm/node_modules
+        installed "$there/node" "$modules/socket.io"
+        if [ -n "$redis_port" ]; then installed "$modules/@socket.io/redis-streams-adapter" "$modules/redis"; fi
         enter_folder
         copy_script socketio.mjs
-        exec "$there/node" socketio.mjs "$port"
+        exec "$there/node" socketio.mjs "$port" ${redis_port:+"$redis_port"}
         ;;
     nchan)
         nginx=$(where nginx)
@@ -101,10 +113,11 @@ case $name in
     centrifuge)
         installed "$there/centrifuge/centrifuge"
         enter_folder
-        exec "$there/centrifuge/centrifuge" "127.0.0.1:$port"
+        exec "$there/centrifuge/centrifuge" "127.0.0.1:$port" ${redis_port:+"127.0.0.1:$redis_port"}
         ;;
-    *)
-        sed -n '2,/^set/{/^#/s/^# \?//p}' "$0" >&2
-        exit 64
+    centrifuge-history)
+        installed "$there/centrifuge/centrifuge"
+        enter_folder
+        exec "$there/centrifuge/centrifuge" "127.0.0.1:$port" "127.0.0.1:$redis_port" history
         ;;
 esac

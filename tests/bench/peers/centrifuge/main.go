@@ -1,4 +1,8 @@
 // A server on the Centrifuge library. Any client may connect, subscribe to the channel `announce` and publish to it.
+//
+//	centrifuge HOST:PORT                          a single server
+//	centrifuge HOST:PORT REDIS_HOST:PORT          one of several that share a Redis
+//	centrifuge HOST:PORT REDIS_HOST:PORT history  likewise; Redis keeps what is published
 package main
 
 import (
@@ -13,9 +17,17 @@ import (
 
 const channel = "announce"
 
+// How much Redis keeps with history: the defaults of the gateway's log.
+const (
+	historySize = 100_000
+	historyTTL  = 10 * time.Minute
+)
+
 func main() {
-	if len(os.Args) != 2 {
-		log.Fatal("usage: centrifuge HOST:PORT")
+	arguments := os.Args[1:]
+	keepsHistory := len(arguments) == 3 && arguments[2] == "history"
+	if len(arguments) < 1 || len(arguments) > 2 && !keepsHistory {
+		log.Fatal("usage: centrifuge HOST:PORT [REDIS_HOST:PORT [history]]")
 	}
 
 	config := centrifuge.DefaultConfig
@@ -30,6 +42,17 @@ func main() {
 		log.Fatal(err)
 	}
 
+	if len(arguments) > 1 {
+		shareRedis(node, arguments[1])
+	}
+
+	// Empty without history. With it, clients can resume after the last publication that they have received.
+	subscribing := centrifuge.SubscribeOptions{Recover: keepsHistory}
+	publishing := centrifuge.PublishOptions{}
+	if keepsHistory {
+		publishing = centrifuge.PublishOptions{HistorySize: historySize, HistoryTTL: historyTTL}
+	}
+
 	node.OnConnecting(func(context.Context, centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
 		return centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{UserID: ""}}, nil
 	})
@@ -39,15 +62,15 @@ func main() {
 				answer(centrifuge.SubscribeReply{}, centrifuge.ErrorPermissionDenied)
 				return
 			}
-			answer(centrifuge.SubscribeReply{}, nil)
+			answer(centrifuge.SubscribeReply{Options: subscribing}, nil)
 		})
-		// An empty reply makes Centrifuge publish the message, without history because none is requested.
+		// A reply without a result makes Centrifuge publish the message.
 		client.OnPublish(func(e centrifuge.PublishEvent, answer centrifuge.PublishCallback) {
 			if e.Channel != channel {
 				answer(centrifuge.PublishReply{}, centrifuge.ErrorPermissionDenied)
 				return
 			}
-			answer(centrifuge.PublishReply{}, nil)
+			answer(centrifuge.PublishReply{Options: publishing}, nil)
 		})
 	})
 	if err := node.Run(); err != nil {
@@ -61,5 +84,22 @@ func main() {
 		UseWriteBufferPool: true,
 		CheckOrigin:        func(*http.Request) bool { return true },
 	}))
-	log.Fatal(http.ListenAndServe(os.Args[1], nil))
+	log.Fatal(http.ListenAndServe(arguments[0], nil))
+}
+
+// Makes the node one of several that publish and subscribe through the Redis at address.
+func shareRedis(node *centrifuge.Node, address string) {
+	shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: address})
+	if err != nil {
+		log.Fatal(err)
+	}
+	broker, err := centrifuge.NewRedisBroker(node, centrifuge.RedisBrokerConfig{
+		// Centrifuge recommends streams over lists for longer histories.
+		UseStreams: true,
+		Shards:     []*centrifuge.RedisShard{shard},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	node.SetBroker(broker)
 }
