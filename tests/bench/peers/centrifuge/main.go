@@ -43,7 +43,7 @@ func main() {
 	}
 
 	if len(arguments) > 1 {
-		shareRedis(node, arguments[1])
+		shareRedis(node, arguments[1], keepsHistory)
 	}
 
 	// Empty without history. With it, clients can resume after the last publication that they have received.
@@ -88,12 +88,18 @@ func main() {
 }
 
 // Makes the node one of several that publish and subscribe through the Redis at address.
-func shareRedis(node *centrifuge.Node, address string) {
+func shareRedis(node *centrifuge.Node, address string, keepsHistory bool) {
 	shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: address})
 	if err != nil {
 		log.Fatal(err)
 	}
+	prefix := centrifuge.DefaultRedisBrokerPrefix
+	if keepsHistory {
+		prefix += "-history"
+	}
 	broker, err := centrifuge.NewRedisBroker(node, centrifuge.RedisBrokerConfig{
+		// Servers with and without history may share a Redis and do not receive each other's messages.
+		Prefix: prefix,
 		// Centrifuge recommends streams over lists for longer histories.
 		UseStreams: true,
 		Shards:     []*centrifuge.RedisShard{shard},

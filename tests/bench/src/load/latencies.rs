@@ -14,6 +14,11 @@ impl Latencies {
         self.0.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
     }
 
+    /// Adds the samples of `others`.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Returns the median, the 99th percentile and the maximum.
     pub(super) fn summary(mut self) -> LatencySummary {
         self.0.sort_unstable();

@@ -52,7 +52,7 @@ impl Bystander {
         while began.elapsed() < time {
             let due = Duration::from_secs_f64(f64::from(events) / RATE);
             wait_until(began + due);
-            let batch: Vec<_> = (0..BATCH).map(|_| source.next("")).collect();
+            let batch: Vec<_> = (0..BATCH).map(|_| source.next()).collect();
             http.publish(&format!("[{}]", batch.join(",")))?;
             events += BATCH;
         }
@@ -63,7 +63,8 @@ impl Bystander {
     }
 }
 
-fn wait_until(moment: Instant) {
+/// Waits until `moment`.
+pub(super) fn wait_until(moment: Instant) {
     while let Some(rest) = moment.checked_duration_since(Instant::now())
         && !rest.is_zero()
     {

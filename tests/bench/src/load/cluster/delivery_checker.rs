@@ -1,6 +1,6 @@
 //! Checks that one receiver gets each event of every sender once and in order.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
@@ -35,6 +35,17 @@ pub struct DeliveryErrors {
 }
 
 impl DeliveryErrors {
+    /// Returns a message for each kind of error that has occurred.
+    pub(super) fn failures(self) -> Vec<String> {
+        let counts = [
+            (self.lost, "never came"),
+            (self.doubled, "came again"),
+            (self.reordered, "came out of order"),
+        ];
+        let wrong = counts.into_iter().filter(|(count, _)| *count > 0);
+        wrong.map(|(count, what)| format!("{count} events {what}")).collect()
+    }
+
     /// Adds the errors of two receivers.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
@@ -42,6 +53,17 @@ impl DeliveryErrors {
             doubled: self.doubled + other.doubled,
             reordered: self.reordered + other.reordered,
         }
+    }
+}
+
+impl fmt::Display for DeliveryErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            lost,
+            doubled,
+            reordered,
+        } = self;
+        write!(f, "{lost} lost, {doubled} doubled, {reordered} reordered")
     }
 }
 

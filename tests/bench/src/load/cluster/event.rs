@@ -28,8 +28,12 @@ impl NumberedEvent {
 
     /// Parses the event out of a payload without reading the padding. Returns `None` for any other payload.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
-        let rest = payload.strip_prefix(b"{\"op\":0,\"t\":\"announce\",")?;
-        let start = &rest[..rest.len().min(64)];
+        Self::find(payload.strip_prefix(b"{\"op\":0,\"t\":\"announce\",")?)
+    }
+
+    /// Finds the data of an event near the beginning of a message, likewise.
+    pub(super) fn find(message: &[u8]) -> Option<Self> {
+        let start = &message[..message.len().min(128)];
         Some(Self {
             sender: number_after(start, b"\"s\":")?.try_into().ok()?,
             number: number_after(start, b"\"n\":")?,
@@ -52,5 +56,7 @@ mod tests {
         assert_eq!(NumberedEvent::read(payload.as_bytes()), Some(event));
         assert!(serde_json::from_str::<serde_json::Value>(&payload).is_ok());
         assert_eq!(NumberedEvent::read(b"{\"op\":11}"), None);
+        let message = format!("42[\"announce\",{}]", event.data(200));
+        assert_eq!(NumberedEvent::find(message.as_bytes()), Some(event));
     }
 }

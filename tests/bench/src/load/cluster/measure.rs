@@ -2,24 +2,25 @@
 
 use std::{
     path::{Path, PathBuf},
-    thread::{self, ScopedJoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use gateway_harness::key;
 
 use super::{
-    super::latencies::Latencies,
-    ClusterLoadOptions, NODES,
+    super::{contest::ContestTarget, latencies::Latencies},
+    ClusterLoadOptions, ClusterPeer, NODES,
     bystander::Bystander,
     delivery_checker::DeliveryErrors,
-    receiver::BotReceiver,
+    paced::{Pace, PacedClients},
+    peer_servers::PeerServers,
+    receiver::EventReceiver,
     redis_baseline::RedisBaseline,
-    report::{ClusterRounds, Throughput},
-    send_window::{SendProgress, SendWindow},
+    rounds::{ClusterRounds, Throughput},
     sender::ClusterSender,
     servers::ClusterServers,
+    window_run::WindowRun,
 };
 
 /// HTTP senders on each node. Two, so that the node has work while one of them waits for its response.
@@ -27,7 +28,7 @@ const SERVICES: usize = 2;
 /// Slices of each latency measurement.
 const SLICES: u32 = 5;
 /// How many events a lone sender may be ahead.
-const ONE_WINDOW: u64 = 64;
+pub(super) const ONE_WINDOW: u64 = 64;
 
 /// Who publishes.
 #[derive(Debug, Clone, Copy)]
@@ -42,14 +43,17 @@ enum SenderKind {
 
 /// A run in progress.
 pub(super) struct Measure {
+    /// Third-party servers that share the Redis. Declared before `servers`, so that they are dropped before it.
+    peers: Vec<PeerServers>,
     servers: ClusterServers,
     baseline: RedisBaseline,
-    receivers: Vec<BotReceiver>,
+    receivers: Vec<EventReceiver>,
     /// One website client on each node. In the numbering of senders, the services come after them.
     websites: Vec<ClusterSender>,
     services: Vec<ClusterSender>,
     /// The sender and the receiver on the node without Redis.
-    alone: (ClusterSender, BotReceiver),
+    alone: (ClusterSender, EventReceiver),
+    pace: Pace,
     time: Duration,
     batch: usize,
     window: u64,
@@ -58,7 +62,7 @@ pub(super) struct Measure {
 
 impl Measure {
     /// Starts all servers and connects all clients.
-    pub(super) fn start(binary: &Path, options: &ClusterLoadOptions) -> Result<Self> {
+    pub(super) fn start(binary: &Path, options: &ClusterLoadOptions, peers: &[ClusterPeer]) -> Result<Self> {
         let servers = ClusterServers::start(binary)?;
         let (payload, batch) = (options.payload as usize, options.batch as usize);
         let baseline = RedisBaseline::new(servers.redis_port(), payload)?;
@@ -67,7 +71,7 @@ impl Measure {
         let senders = NODES * (1 + SERVICES);
         let receivers = addresses
             .iter()
-            .map(|address| BotReceiver::open(*address, &bot, senders));
+            .map(|address| EventReceiver::open(*address, &bot, senders));
         let receivers = receivers.collect::<Result<_>>()?;
         let websites = addresses.iter().enumerate();
         let websites = websites.map(|(number, address)| ClusterSender::socket(number, *address, &website, payload));
@@ -75,8 +79,14 @@ impl Measure {
             let address = addresses[number % NODES];
             ClusterSender::http(number, address, &service, payload, batch)
         });
-        let receiver = BotReceiver::open(servers.alone.address, &bot, 1)?;
+        let receiver = EventReceiver::open(servers.alone.address, &bot, 1)?;
+        let (count, redis_port) = (options.peer_servers, servers.redis_port());
+        let peers = peers
+            .iter()
+            .map(|peer| PeerServers::start(*peer, count, redis_port, payload));
         Ok(Self {
+            peers: peers.collect::<Result<_>>()?,
+            pace: options.pace(),
             baseline,
             receivers,
             websites: websites.collect::<Result<_>>()?,
@@ -102,10 +112,14 @@ impl Measure {
         rounds
             .one_socket
             .push(self.throughput(SenderKind::OneWebsite, ONE_WINDOW)?);
+        for (peer, rounds) in self.peers.iter_mut().zip(&mut rounds.peers) {
+            rounds.one_socket.push(peer.throughput(self.time, &self.servers)?);
+        }
         rounds.http.push(self.throughput(SenderKind::Services, self.window)?);
         rounds.batched_calls.push(self.calls(self.batch)?);
         rounds.bystander.push(self.bystander()?);
-        self.singles(rounds)
+        self.singles(rounds)?;
+        self.paced(rounds)
     }
 
     /// Measures what an event costs a node that has no receiver for it.
@@ -119,22 +133,54 @@ impl Measure {
         Ok(used)
     }
 
-    /// Measures the latency of single events and messages. The four measurements alternate in slices, so that other
-    /// load on the machine affects all of them.
+    /// Measures the latency of single events and messages. The measurements alternate in slices, so that other load on
+    /// the machine affects all of them.
     fn singles(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
         let slice = self.time / 4 / SLICES;
         let [mut bare, mut alone, mut same, mut across] = <[Latencies; 4]>::default();
+        let mut peers: Vec<_> = self.peers.iter().map(|_| Latencies::default()).collect();
         for _ in 0..SLICES {
-            self.baseline.messages(slice, &mut bare)?;
+            self.baseline.messages(slice, None, &mut bare)?;
             let (sender, receiver) = &mut self.alone;
             sender.measure_latency(receiver, slice, &mut alone)?;
             self.measure_latency(0, slice, &mut same)?;
             self.measure_latency(1, slice, &mut across)?;
+            for (peer, latencies) in self.peers.iter_mut().zip(&mut peers) {
+                peer.measure_latency(slice, latencies)?;
+            }
         }
         rounds.bare.push(bare.summary());
         rounds.alone.push(alone.summary());
         rounds.same.push(same.summary());
         rounds.across.push(across.summary());
+        for (rounds, latencies) in rounds.peers.iter_mut().zip(peers) {
+            rounds.across.push(latencies.summary());
+        }
+        Ok(())
+    }
+
+    /// Measures the latency at a constant rate, in slices too.
+    fn paced(&mut self, rounds: &mut ClusterRounds) -> Result<()> {
+        let (slice, pace, key) = (self.time / 4 / SLICES, self.pace, key("root"));
+        let ClusterServers { nodes, alone, .. } = &self.servers;
+        let [only, second] = [alone, &nodes[1]].map(|node| ContestTarget::node(node.address, &key));
+        let mut bare = Latencies::default();
+        let mut alone = PacedClients::connect(only.address, &only, pace)?;
+        let mut across = PacedClients::connect(nodes[0].address, &second, pace)?;
+        let peers = self.peers.iter().map(|peer| peer.paced_clients(pace));
+        let mut peers = peers.collect::<Result<Vec<_>>>()?;
+        for _ in 0..SLICES {
+            self.baseline.messages(slice, Some(pace), &mut bare)?;
+            for clients in [&mut alone, &mut across].into_iter().chain(&mut peers) {
+                clients.run(slice)?;
+            }
+        }
+        rounds.paced.bare.push(bare.summary());
+        rounds.paced.alone.push(alone.into_latencies().summary());
+        rounds.paced.across.push(across.into_latencies().summary());
+        for (rounds, clients) in rounds.peers.iter_mut().zip(peers) {
+            rounds.paced.push(clients.into_latencies().summary());
+        }
         Ok(())
     }
 
@@ -148,36 +194,11 @@ impl Measure {
     /// Measures the throughput of the cluster: the senders of one kind publish on all nodes as fast as the send
     /// window allows, until every receiver has received everything.
     fn throughput(&mut self, kind: SenderKind, window: u64) -> Result<Throughput> {
-        let sent_before: u64 = self.sent().iter().sum();
+        let sent = self.sent();
         let before = self.servers.usages()?;
-        let heights = self.receivers.iter().map(BotReceiver::heights).collect();
-        let window = &SendWindow::new(heights, window);
-        let began = Instant::now();
-        let until = began + self.time;
-        let Self {
-            receivers,
-            websites,
-            services,
-            ..
-        } = self;
-        let last = thread::scope(|scope| {
-            let following: Vec<_> = receivers
-                .iter_mut()
-                .enumerate()
-                .map(|(number, receiver)| scope.spawn(move || receiver.follow(number, window)))
-                .collect();
-            let has_sent = send(senders_of(kind, websites, services), until, window);
-            window.set_progress(match has_sent {
-                Ok(()) => SendProgress::Finished(sent(websites, services)),
-                Err(_) => SendProgress::Failed,
-            });
-            let last = all(following)?;
-            has_sent?;
-            last.into_iter().max().ok_or_else(|| anyhow!("there are no receivers"))
-        })?;
-        let events = self.sent().iter().sum::<u64>() - sent_before;
-        let time = last.saturating_duration_since(began);
-        Ok(Throughput::new(events, time, &before, &self.servers.usages()?))
+        let senders = senders_of(kind, &mut self.websites, &mut self.services);
+        let run = WindowRun::new(senders, &mut self.receivers, sent, window, self.time)?;
+        Ok(Throughput::new(run.events, run.time, &before, &self.servers.usages()?))
     }
 
     /// Measures the latency from the first node to node `to`, one event at a time. The other nodes receive the events
@@ -194,6 +215,13 @@ impl Measure {
     /// Returns how many events each sender has sent.
     fn sent(&self) -> Vec<u64> {
         sent(&self.websites, &self.services)
+    }
+
+    /// Adds what the clients of the peers have received in the whole run.
+    pub(super) fn finish(&self, rounds: &mut ClusterRounds) {
+        for (peer, rounds) in self.peers.iter().zip(&mut rounds.peers) {
+            rounds.deliveries = peer.deliveries();
+        }
     }
 
     /// Returns how many events each receiver of the cluster should have received, and the delivery errors of all
@@ -224,28 +252,10 @@ fn senders_of<'a>(
     }
 }
 
-/// Lets all senders publish until `until`.
-fn send(senders: &mut [ClusterSender], until: Instant, window: &SendWindow) -> Result<()> {
-    thread::scope(|scope| {
-        let sending = senders.iter_mut();
-        let sending = sending.map(|sender| scope.spawn(move || sender.run(until, window)));
-        all(sending.collect()).map(|_| ())
-    })
-}
-
 fn sent(websites: &[ClusterSender], services: &[ClusterSender]) -> Vec<u64> {
     websites
         .iter()
         .chain(services)
         .map(|sender| sender.source.sent)
-        .collect()
-}
-
-/// Joins all threads and returns their results, or the first error.
-fn all<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
-    let ended: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
-    let ended = ended.into_iter();
-    ended
-        .map(|end| end.map_err(|_| anyhow!("a thread has panicked"))?)
         .collect()
 }

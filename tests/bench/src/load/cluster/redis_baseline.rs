@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{
     super::latencies::Latencies,
     LOG_AGE_MS, LOG_BYTES, LOG_ENTRIES,
+    bystander::wait_until,
     event::NumberedEvent,
+    paced::Pace,
     resp::{RespConnection, RespValue},
 };
 
@@ -132,11 +134,15 @@ impl RedisBaseline {
     }
 
     /// Measures the latency from publishing a message on one connection to reading it on the other, one message at a
-    /// time.
-    pub(super) fn messages(&mut self, time: Duration, latencies: &mut Latencies) -> Result<()> {
-        let until = Instant::now() + time;
-        let mut number = 0;
-        while Instant::now() < until {
+    /// time. With `pace`, at its rate.
+    pub(super) fn messages(&mut self, time: Duration, pace: Option<Pace>, latencies: &mut Latencies) -> Result<()> {
+        let began = Instant::now();
+        let mut count = 0;
+        while began.elapsed() < time {
+            if let Some(pace) = pace {
+                wait_until(began + pace.due(count));
+            }
+            let number = count.into();
             let d = NumberedEvent { sender: 0, number }.data(self.payload);
             self.calls.put(&["PUBLISH", CHANNEL, &d]);
             let sent = Instant::now();
@@ -151,7 +157,7 @@ impl RedisBaseline {
                 "received a different message than was sent"
             );
             self.calls.reply()?;
-            number += 1;
+            count += 1;
         }
         Ok(())
     }

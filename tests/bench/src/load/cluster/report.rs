@@ -1,65 +1,15 @@
 //! The report of a `cluster` run.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use gateway_harness::ToolReport;
 use serde::Serialize;
 
 use super::{
-    super::{latencies::LatencySummary, usage::Usage},
-    ClusterLoadOptions, DeliveryErrors, NODES,
+    super::latencies::LatencySummary,
+    ClusterLoadOptions, DeliveryErrors, NODES, PeerReport,
+    rounds::{ClusterRounds, Throughput},
 };
-
-/// One throughput measurement.
-#[derive(Debug)]
-pub(super) struct Throughput {
-    /// Events per second.
-    rate: f64,
-    /// CPU microseconds per event: of each node, of Redis, and of this process.
-    costs: Vec<f64>,
-}
-
-impl Throughput {
-    /// Computes the rate and the costs from the events in `time` and the usage of each process before and after.
-    #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 events")]
-    pub(super) fn new(events: u64, time: Duration, before: &[Usage], after: &[Usage]) -> Self {
-        let events = events.max(1) as f64;
-        let used = after.iter().zip(before);
-        Self {
-            rate: events / time.as_secs_f64().max(1e-9),
-            costs: used
-                .map(|(after, before)| after.cpu_us_since(before) / events)
-                .collect(),
-        }
-    }
-}
-
-/// The measurements, one value per round.
-#[derive(Debug, Default)]
-pub(super) struct ClusterRounds {
-    /// The bare loop, one event per call.
-    pub(super) calls: Vec<Throughput>,
-    /// The same loop a second time, which shows the noise.
-    pub(super) calls_again: Vec<Throughput>,
-    /// The bare loop, with as many events per call as an HTTP request has.
-    pub(super) batched_calls: Vec<Throughput>,
-    /// The cluster, through sockets.
-    pub(super) sockets: Vec<Throughput>,
-    /// The cluster, through one socket.
-    pub(super) one_socket: Vec<Throughput>,
-    /// The cluster, through HTTP.
-    pub(super) http: Vec<Throughput>,
-    /// CPU microseconds per event of a node that has no receiver for it.
-    pub(super) bystander: Vec<f64>,
-    /// A bare message.
-    pub(super) bare: Vec<LatencySummary>,
-    /// An event on the node without Redis.
-    pub(super) alone: Vec<LatencySummary>,
-    /// An event on one node of the cluster.
-    pub(super) same: Vec<LatencySummary>,
-    /// An event from one node of the cluster to another.
-    pub(super) across: Vec<LatencySummary>,
-}
 
 /// Median, minimum and maximum over the rounds.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -73,7 +23,7 @@ pub struct ClusterSpread {
 }
 
 impl ClusterSpread {
-    fn of(values: impl IntoIterator<Item = f64>) -> Self {
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
@@ -96,7 +46,7 @@ impl ClusterSpread {
 pub struct Cost {
     /// The name of the measurement.
     pub of: &'static str,
-    /// Of each node.
+    /// Of each node, or of each server of a peer.
     pub nodes: Vec<ClusterSpread>,
     /// Of Redis.
     pub redis: ClusterSpread,
@@ -105,7 +55,11 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn new(of: &'static str, throughputs: &[Throughput]) -> Self {
+    pub(super) fn new(of: &'static str, throughputs: &[Throughput]) -> Self {
+        // Redis and this process come last.
+        let nodes = throughputs
+            .first()
+            .map_or(0, |first| first.costs.len().saturating_sub(2));
         let spread = |place: usize| {
             ClusterSpread::of(
                 throughputs
@@ -115,9 +69,9 @@ impl Cost {
         };
         Self {
             of,
-            nodes: (0..NODES).map(spread).collect(),
-            redis: spread(NODES),
-            clients: spread(NODES + 1),
+            nodes: (0..nodes).map(spread).collect(),
+            redis: spread(nodes),
+            clients: spread(nodes + 1),
         }
     }
 }
@@ -134,7 +88,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    fn new(of: &'static str, summaries: &[LatencySummary]) -> Self {
+    pub(super) fn new(of: &'static str, summaries: &[LatencySummary]) -> Self {
         Self {
             of,
             p50_us: ClusterSpread::of(summaries.iter().map(|summary| summary.p50_ms * 1000.0)),
@@ -185,6 +139,18 @@ pub struct ClusterLoadReport {
     pub same_ratio: ClusterSpread,
     /// What Redis adds to the median latency from node to node, likewise.
     pub across_ratio: ClusterSpread,
+    /// The median latency from node to node, as a multiple of that of a message through Redis alone.
+    pub across_whole_ratio: ClusterSpread,
+    /// Events per second of the measurements at a constant rate.
+    pub rate: u32,
+    /// Receivers of these measurements; a bare message has one.
+    pub receivers: u32,
+    /// Latencies at a constant rate.
+    pub paced: Vec<Latency>,
+    /// What Redis adds to the median latency from node to node at this rate, like `across_ratio`.
+    pub paced_ratio: ClusterSpread,
+    /// Third-party servers that share the Redis.
+    pub peers: Vec<PeerReport>,
     /// Events sent into the cluster. Each receiver should receive every one of them once.
     pub events: u64,
     /// Delivery errors of all receivers.
@@ -200,17 +166,11 @@ impl ClusterLoadReport {
         (events, faults): (u64, DeliveryErrors),
         log: String,
     ) -> Self {
-        let rates =
-            |throughputs: &[Throughput]| throughputs.iter().map(|throughput| throughput.rate).collect::<Vec<_>>();
         let [calls, again] = [&rounds.calls, &rounds.calls_again].map(|throughputs| rates(throughputs));
+        let paced = &rounds.paced;
         let [sockets, http, batched] =
             [&rounds.sockets, &rounds.http, &rounds.batched_calls].map(|throughputs| rates(throughputs));
         let around: Vec<_> = calls.iter().zip(&again).map(|(a, b)| f64::midpoint(*a, *b)).collect();
-        let ratio = |of: &[f64], to: &[f64]| ClusterSpread::of(of.iter().zip(to).map(|(of, to)| of / to.max(1e-9)));
-        let added = |of: &[LatencySummary]| {
-            let summaries = of.iter().zip(&rounds.alone).zip(&rounds.bare);
-            ClusterSpread::of(summaries.map(|((of, alone), bare)| (of.p50_ms - alone.p50_ms) / bare.p50_ms.max(1e-9)))
-        };
         Self {
             rounds: options.rounds,
             seconds: options.seconds,
@@ -240,8 +200,18 @@ impl ClusterLoadReport {
                 Latency::new("same node", &rounds.same),
                 Latency::new("node to node", &rounds.across),
             ],
-            same_ratio: added(&rounds.same),
-            across_ratio: added(&rounds.across),
+            same_ratio: added(&rounds.same, &rounds.alone, &rounds.bare),
+            across_ratio: added(&rounds.across, &rounds.alone, &rounds.bare),
+            across_whole_ratio: ratio(&p50s(&rounds.across), &p50s(&rounds.bare)),
+            rate: options.rate,
+            receivers: options.receivers,
+            paced_ratio: added(&paced.across, &paced.alone, &paced.bare),
+            paced: vec![
+                Latency::new("bare PUBLISH", &paced.bare),
+                Latency::new("no Redis", &paced.alone),
+                Latency::new("node to node", &paced.across),
+            ],
+            peers: rounds.peers.iter().map(|peer| PeerReport::new(peer, rounds)).collect(),
             events,
             faults,
             log,
@@ -249,20 +219,49 @@ impl ClusterLoadReport {
     }
 }
 
+/// Returns the rate of each round.
+pub(super) fn rates(throughputs: &[Throughput]) -> Vec<f64> {
+    throughputs.iter().map(|throughput| throughput.rate).collect()
+}
+
+/// Returns the median latency of each round, in milliseconds.
+pub(super) fn p50s(summaries: &[LatencySummary]) -> Vec<f64> {
+    summaries.iter().map(|summary| summary.p50_ms).collect()
+}
+
+/// Returns the ratio within each round.
+pub(super) fn ratio(of: &[f64], to: &[f64]) -> ClusterSpread {
+    ClusterSpread::of(of.iter().zip(to).map(|(of, to)| of / to.max(1e-9)))
+}
+
+/// Returns what the median latency has in addition to the node without Redis, as a multiple of a bare message's.
+fn added(of: &[LatencySummary], alone: &[LatencySummary], bare: &[LatencySummary]) -> ClusterSpread {
+    let added = p50s(of).into_iter().zip(p50s(alone)).map(|(of, alone)| of - alone);
+    ratio(&added.collect::<Vec<_>>(), &p50s(bare))
+}
+
+/// Writes a row of a table.
+pub(super) fn write_row(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    spread: &ClusterSpread,
+    places: usize,
+    note: &str,
+) -> fmt::Result {
+    let ClusterSpread { median, min, max } = spread;
+    writeln!(
+        f,
+        "{name:<38}{median:>12.places$}{min:>12.places$}{max:>12.places$}  {note}"
+    )
+}
+
 impl ToolReport for ClusterLoadReport {
     fn failures(&self) -> Vec<String> {
-        let DeliveryErrors {
-            lost,
-            doubled,
-            reordered,
-        } = self.faults;
-        let counts = [
-            (lost, "never came"),
-            (doubled, "came again"),
-            (reordered, "came out of order"),
-        ];
-        let wrong = counts.into_iter().filter(|(count, _)| *count > 0);
-        wrong.map(|(count, what)| format!("{count} events {what}")).collect()
+        let peers = self.peers.iter().flat_map(|peer| {
+            let failures = peer.faults.failures().into_iter();
+            failures.map(|failure| format!("{}: {failure}", peer.name))
+        });
+        self.faults.failures().into_iter().chain(peers).collect()
     }
 }
 
@@ -274,13 +273,7 @@ impl fmt::Display for ClusterLoadReport {
             "{} rounds of {} s, {NODES} nodes, {} bytes; median, min and max of the rounds\n",
             self.rounds, self.seconds, self.payload
         )?;
-        let mut row = |name: &str, spread: &ClusterSpread, places: usize, note: &str| {
-            let ClusterSpread { median, min, max } = spread;
-            writeln!(
-                f,
-                "{name:<38}{median:>12.places$}{min:>12.places$}{max:>12.places$}  {note}"
-            )
-        };
+        let mut row = |name: &str, spread: &ClusterSpread, places, note: &str| write_row(f, name, spread, places, note);
         row("bare calls, events/s", &self.calls, 0, "")?;
         row("the same again, ratio", &self.noise, 2, "noise")?;
         row(&format!("bare calls of {batch}, events/s"), &self.batched_calls, 0, "")?;
@@ -321,16 +314,19 @@ impl fmt::Display for ClusterLoadReport {
             "target <= 1.5",
         )?;
         row("added from node to node", &self.across_ratio, 2, "target <= 1.5")?;
-        let DeliveryErrors {
-            lost,
-            doubled,
-            reordered,
-        } = self.faults;
-        writeln!(
-            f,
-            "{} events to {NODES} receivers: {lost} lost, {doubled} doubled, {reordered} reordered",
-            self.events
-        )?;
+        row("node to node, to a bare PUBLISH", &self.across_whole_ratio, 2, "")?;
+        let [one, several] = [1, self.receivers].map(|receivers| format!("{} events/s to {receivers}", self.rate));
+        for (number, Latency { of, p50_us, p99_us }) in self.paced.iter().enumerate() {
+            // A bare message has one receiver.
+            let pace = if number == 0 { &one } else { &several };
+            row(&format!("paced latency, {of}, p50 us"), p50_us, 0, pace)?;
+            row("  p99 us", p99_us, 0, "")?;
+        }
+        row("added from node to node, paced", &self.paced_ratio, 2, "target <= 2")?;
+        writeln!(f, "{} events to {NODES} receivers: {}", self.events, self.faults)?;
+        for peer in &self.peers {
+            write!(f, "{peer}")?;
+        }
         write!(f, "{}", self.log)
     }
 }

@@ -5,15 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use gateway_harness::frame;
-
 use super::{
-    super::{blocking_session::BlockingSession, http::Http, latencies::Latencies},
+    super::{
+        blocking_session::BlockingSession,
+        contest::{ClientRole, ContestTarget, Dialect},
+        http::Http,
+        latencies::Latencies,
+    },
     event::NumberedEvent,
-    receiver::BotReceiver,
+    event_protocol::EventProtocol,
+    receiver::EventReceiver,
     send_window::SendWindow,
 };
+use anyhow::{Context as _, Result, bail};
 
 /// The most events that a socket sends in one write.
 const CHUNK: u64 = 128;
@@ -28,7 +32,8 @@ pub(super) struct ClusterSender {
 /// The events of a sender, in order.
 #[derive(Debug)]
 pub(super) struct Source {
-    number: usize,
+    /// Index of the sender.
+    pub(super) number: usize,
     /// Events sent so far.
     pub(super) sent: u64,
     /// Size of an event's data, in bytes.
@@ -36,7 +41,10 @@ pub(super) struct Source {
 }
 
 enum SenderTransport {
-    Socket(BlockingSession),
+    Socket {
+        session: BlockingSession,
+        protocol: EventProtocol,
+    },
     Http {
         address: SocketAddr,
         key: String,
@@ -46,18 +54,24 @@ enum SenderTransport {
 }
 
 impl Source {
-    /// Returns the next event; `op` is what comes before its name.
-    pub(super) fn next(&mut self, op: &str) -> String {
+    /// Returns the next event for the HTTP API.
+    pub(super) fn next(&mut self) -> String {
+        let event = self.next_event();
+        event.payload("", self.payload)
+    }
+
+    fn frame(&mut self, protocol: &EventProtocol) -> Vec<u8> {
+        let event = self.next_event();
+        protocol.frame(event, self.payload)
+    }
+
+    fn next_event(&mut self) -> NumberedEvent {
         let event = NumberedEvent {
             sender: self.number,
             number: self.sent,
         };
         self.sent += 1;
-        event.payload(op, self.payload)
-    }
-
-    fn frame(&mut self) -> Vec<u8> {
-        frame::text(&self.next("\"op\":1,"))
+        event
     }
 }
 
@@ -65,7 +79,19 @@ impl ClusterSender {
     /// Creates sender `number`, a website client of a node. `payload` is the size of an event's data, in bytes.
     pub(super) fn socket(number: usize, address: SocketAddr, key: &str, payload: usize) -> Result<Self> {
         let session = BlockingSession::open(address, "website", key)?;
-        Ok(Self::new(number, payload, SenderTransport::Socket(session)))
+        let protocol = EventProtocol::Version1;
+        Ok(Self::new(
+            number,
+            payload,
+            SenderTransport::Socket { session, protocol },
+        ))
+    }
+
+    /// Creates the only sender of a third-party server that speaks `dialect`.
+    pub(super) fn peer(target: &ContestTarget, dialect: Box<dyn Dialect>, payload: usize) -> Result<Self> {
+        let session = BlockingSession::open_as(ClientRole::Sender, target)?;
+        let protocol = EventProtocol::Peer(dialect);
+        Ok(Self::new(0, payload, SenderTransport::Socket { session, protocol }))
     }
 
     /// Creates sender `number`, a service that publishes `batch` events per request.
@@ -87,11 +113,14 @@ impl ClusterSender {
     pub(super) fn run(&mut self, until: Instant, window: &SendWindow) -> Result<()> {
         let Self { source, transport } = self;
         match transport {
-            SenderTransport::Socket(session) => {
+            SenderTransport::Socket { session, protocol } => {
                 while Instant::now() < until {
                     let room = window.wait_for_room(source.number, source.sent, CHUNK / 2)?.min(CHUNK);
-                    let frames: Vec<_> = (0..room).flat_map(|_| source.frame()).collect();
+                    let frames: Vec<_> = (0..room).flat_map(|_| source.frame(protocol)).collect();
                     session.send(&frames)?;
+                    if protocol.has_answers() {
+                        session.discard()?;
+                    }
                 }
             }
             SenderTransport::Http { address, key, batch } => {
@@ -99,7 +128,7 @@ impl ClusterSender {
                 let mut http = Http::connect(*address, key)?;
                 while Instant::now() < until {
                     window.wait_for_room(source.number, source.sent, *batch as u64)?;
-                    let events: Vec<_> = (0..*batch).map(|_| source.next("")).collect();
+                    let events: Vec<_> = (0..*batch).map(|_| source.next()).collect();
                     http.publish(&format!("[{}]", events.join(",")))?;
                 }
             }
@@ -111,17 +140,20 @@ impl ClusterSender {
     /// socket can do this.
     pub(super) fn measure_latency(
         &mut self,
-        receiver: &mut BotReceiver,
+        receiver: &mut EventReceiver,
         time: Duration,
         latencies: &mut Latencies,
     ) -> Result<()> {
         let Self { source, transport } = self;
-        let SenderTransport::Socket(session) = transport else {
+        let SenderTransport::Socket { session, protocol } = transport else {
             bail!("only a sender with a socket can measure latency");
         };
         let until = Instant::now() + time;
         while Instant::now() < until {
-            let frame = source.frame();
+            if protocol.has_answers() {
+                session.discard()?;
+            }
+            let frame = source.frame(protocol);
             let sent = Instant::now();
             session.send(&frame)?;
             receiver

@@ -87,8 +87,12 @@ impl ClusterServers {
     /// Returns what each node, Redis and this process have used so far, in this order.
     pub(super) fn usages(&self) -> Result<Vec<Usage>> {
         let nodes = self.nodes.iter().map(Gateway::usage);
-        let others = [self.redis.pid(), std::process::id()].map(Usage::of);
-        nodes.chain(others).collect()
+        nodes.chain(self.shared_usages()).collect()
+    }
+
+    /// Returns what Redis and this process have used so far.
+    pub(super) fn shared_usages(&self) -> [Result<Usage>; 2] {
+        [self.redis.pid(), std::process::id()].map(Usage::of)
     }
 
     /// Returns what the nodes have logged, at level `warn` and above.

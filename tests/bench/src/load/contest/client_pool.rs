@@ -5,6 +5,7 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,7 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use super::{
     super::{announcement::Announcement, latencies::Latencies, source},
     ContestTarget,
-    contestant::STEP_TIMEOUT,
+    contestant::{STEP_TIMEOUT, UPGRADE_ACCEPT},
     dialect::{ClientRole, Dialect, HandshakeStep},
 };
 
@@ -25,10 +26,6 @@ const IN_FLIGHT: usize = 128;
 const READERS: usize = 64;
 /// How long the loop waits for socket events.
 const IDLE: Duration = Duration::from_millis(20);
-
-const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// What the clients received since the last [`ClientPool::take`].
 #[derive(Debug, Default)]
@@ -48,6 +45,8 @@ pub(in super::super) struct PoolStats {
 /// The clients: first the receivers, then one sender.
 pub(in super::super) struct ClientPool<'a> {
     target: &'a ContestTarget,
+    /// Where the next client connects.
+    address: SocketAddr,
     poll: Poll,
     events: Events,
     scratch: Vec<u8>,
@@ -88,6 +87,7 @@ impl<'a> ClientPool<'a> {
         source::raise_descriptor_limit(clients)?;
         Ok(Self {
             target,
+            address: target.address,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             scratch: vec![0; 262_144],
@@ -98,6 +98,11 @@ impl<'a> ClientPool<'a> {
                 stats: PoolStats::default(),
             },
         })
+    }
+
+    /// Makes the clients that join from now on connect to another server, which speaks the same protocol.
+    pub(in super::super) fn set_address(&mut self, address: SocketAddr) {
+        self.address = address;
     }
 
     /// Connects `count` more clients and waits until each has completed its handshake.
@@ -120,7 +125,7 @@ impl<'a> ClientPool<'a> {
 
     fn open(&mut self, role: ClientRole) -> Result<()> {
         let number = self.clients.len();
-        let mut stream = source::connect(number, self.target.address, None)?;
+        let mut stream = source::connect(number, self.address, None)?;
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(number), interests)?;
         self.clients.push(PoolClient {
@@ -214,8 +219,7 @@ impl PoolClient {
                 }
                 self.stream.set_nodelay(true)?;
                 self.state = PoolClientState::Upgrading(Vec::new());
-                let path = dialect.target(self.role);
-                self.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{HANDSHAKE}", target.address).as_bytes())?;
+                self.send(&target.upgrade(self.role))?;
             } else if !self.unsent.is_empty() {
                 let unsent = std::mem::take(&mut self.unsent);
                 self.send(&unsent)?;
@@ -263,8 +267,8 @@ impl PoolClient {
         let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
             return Ok(());
         };
-        let is_accepted =
-            answer.starts_with(b"HTTP/1.1 101") && answer.windows(ACCEPT.len()).any(|part| part == ACCEPT);
+        let is_accepted = answer.starts_with(b"HTTP/1.1 101")
+            && answer.windows(UPGRADE_ACCEPT.len()).any(|part| part == UPGRADE_ACCEPT);
         ensure!(
             is_accepted,
             "unexpected response to the upgrade: {}",

@@ -2,32 +2,35 @@
 
 use std::{
     fmt,
-    io::{BufRead as _, BufReader, Read as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     str::FromStr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::{
     super::{
-        cores::{Cores, pin_thread},
+        cores::Cores,
         gateway::{self, Gateway},
         node_counters::NodeCounters,
         usage::Usage,
     },
-    dialect::{Dialect, UtilbotDialect},
+    dialect::{ClientRole, Dialect, UtilbotDialect},
     discord::DiscordDialect,
-    peers::{BroadcastDialect, CentrifugeDialect, NatsDialect, NchanDialect, SocketIoDialect},
+    peer_server::{PeerServer, ServerProcess},
+    peers::BroadcastDialect,
 };
 
 /// How long a contestant may take for any step before the run fails.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often to check whether a peer is listening yet.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The end of each upgrade request, and the `Sec-WebSocket-Accept` that answers its key.
+const UPGRADE_HEADERS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+pub(super) const UPGRADE_ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Routes the measured event to receivers of both protocols, all of which may identify at once.
 const EVENTS: &str = r#"
 [[applications]]
@@ -40,9 +43,6 @@ name = "announce"
 from = ["bot", "website", "service"]
 to = ["bot", "website", "discord"]
 "#;
-/// Exit code of `start.sh` for a peer that is not installed.
-const NOT_INSTALLED: i32 = 69;
-
 /// A server under comparison. The name in backquotes is the one used on the command line and in tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contestant {
@@ -70,23 +70,6 @@ pub enum Contestant {
     LoopJoined,
     /// A third-party server, under its name in `tests/bench/peers`.
     Peer(PeerServer),
-}
-
-/// A third-party server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerServer {
-    /// Bun's built-in WebSocket server.
-    Bun,
-    /// The `ws` package on Node.js.
-    Ws,
-    /// Socket.IO on Node.js.
-    SocketIo,
-    /// Nchan, a module of nginx.
-    Nchan,
-    /// NATS with its WebSocket listener.
-    Nats,
-    /// A Go server on the Centrifuge library.
-    Centrifuge,
 }
 
 impl Contestant {
@@ -138,18 +121,6 @@ impl FromStr for Contestant {
     }
 }
 
-impl PeerServer {
-    fn dialect(self) -> Box<dyn Dialect> {
-        match self {
-            Self::Bun | Self::Ws => Box::new(BroadcastDialect),
-            Self::SocketIo => Box::new(SocketIoDialect),
-            Self::Nchan => Box::new(NchanDialect),
-            Self::Nats => Box::new(NatsDialect),
-            Self::Centrifuge => Box::new(CentrifugeDialect),
-        }
-    }
-}
-
 /// The protocol that the receivers of a node speak.
 #[derive(Debug, Clone, Copy)]
 enum NodeProtocol {
@@ -173,11 +144,6 @@ impl NodeProtocol {
         }
     }
 }
-
-/// A peer is not installed on this machine.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NotInstalled(String);
 
 /// Settings shared by all contestants of a run.
 #[derive(Debug)]
@@ -209,7 +175,7 @@ impl ContestSetup {
             }
             Contestant::Loop => self.bare_loop("single"),
             Contestant::LoopJoined => self.bare_loop("joined"),
-            Contestant::Peer(peer) => self.peer(peer, contestant.name()),
+            Contestant::Peer(peer) => peer.start(contestant.name(), None, self.cores),
         }
     }
 
@@ -237,72 +203,34 @@ impl ContestSetup {
 
     fn bare_loop(&self, mode: &str) -> Result<ContestServer> {
         let mut command = Command::new(gateway::beside("bare_loop")?);
-        let mut child = self.spawn(command.arg(mode).stdout(Stdio::piped()))?;
+        let mut child = ServerProcess::spawn(command.arg(mode).stdout(Stdio::piped()), self.cores)?;
         let stdout = child.0.stdout.take().context("the child has no stdout")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        Ok(ContestServer {
-            target: ContestTarget {
-                address: line
-                    .trim()
-                    .parse()
-                    .map_err(|_| anyhow!("the bare loop printed {line:?} instead of an address"))?,
-                dialect: Box::new(BroadcastDialect),
-            },
-            process: Process::Child(child),
-        })
-    }
-
-    fn peer(&self, peer: PeerServer, name: &str) -> Result<ContestServer> {
-        // The port is free now, and nothing else on this machine is expected to take it.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/start.sh"));
-        command.args([name, &address.port().to_string()]);
-        let mut child = self.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
-        let deadline = Instant::now() + STEP_TIMEOUT;
-        while let Err(error) = TcpStream::connect(address) {
-            if let Some(status) = child.0.try_wait()? {
-                let mut said = String::new();
-                if let Some(mut stderr) = child.0.stderr.take() {
-                    stderr.read_to_string(&mut said)?;
-                }
-                if status.code() == Some(NOT_INSTALLED) {
-                    return Err(NotInstalled(said.trim().to_owned()).into());
-                }
-                bail!("{name} ended: {status}\n{said}");
-            }
-            ensure!(Instant::now() < deadline, "{name} is not listening: {error}");
-            std::thread::park_timeout(POLL_INTERVAL);
-        }
-        Ok(ContestServer {
-            target: ContestTarget {
-                address,
-                dialect: peer.dialect(),
-            },
-            process: Process::Child(child),
-        })
-    }
-
-    /// Starts a program on the server core.
-    fn spawn(&self, command: &mut Command) -> Result<ChildGuard> {
-        if let Some(cores) = self.cores {
-            pin_thread(cores.node)?;
-        }
-        let child = command.stdin(Stdio::null()).spawn();
-        if let Some(cores) = self.cores {
-            pin_thread(cores.clients)?;
-        }
-        Ok(ChildGuard(child.with_context(|| format!("starting {command:?}"))?))
+        let target = ContestTarget {
+            address: line
+                .trim()
+                .parse()
+                .map_err(|_| anyhow!("the bare loop printed {line:?} instead of an address"))?,
+            dialect: Box::new(BroadcastDialect),
+        };
+        Ok(ContestServer::new(child, target))
     }
 }
 
 /// The address of a contestant and the protocol it speaks.
 pub(in super::super) struct ContestTarget {
-    pub(super) address: SocketAddr,
-    pub(super) dialect: Box<dyn Dialect>,
+    pub(in super::super) address: SocketAddr,
+    pub(in super::super) dialect: Box<dyn Dialect>,
 }
 
 impl ContestTarget {
+    /// Returns the upgrade request of a client.
+    pub(in super::super) fn upgrade(&self, role: ClientRole) -> Vec<u8> {
+        let path = self.dialect.target(role);
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{UPGRADE_HEADERS}", self.address).into_bytes()
+    }
+
     /// Targets a node, for clients that identify with `key`.
     pub(in super::super) fn node(address: SocketAddr, key: &str) -> Self {
         Self {
@@ -320,20 +248,16 @@ pub(in super::super) struct ContestServer {
 
 enum Process {
     Node(Gateway),
-    Child(ChildGuard),
-}
-
-struct ChildGuard(Child);
-
-impl Drop for ChildGuard {
-    fn drop(&mut self) {
-        // Both fail only if the process has ended and has been reaped.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    Child(ServerProcess),
 }
 
 impl ContestServer {
+    /// Wraps a running process that is not a node.
+    pub(super) fn new(child: ServerProcess, target: ContestTarget) -> Self {
+        let process = Process::Child(child);
+        Self { target, process }
+    }
+
     /// Returns the CPU time and memory used so far.
     pub(in super::super) fn usage(&self) -> Result<Usage> {
         match &self.process {

@@ -16,7 +16,7 @@ pub(in super::super) enum ClientRole {
 
 /// What a client does next during its handshake.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum HandshakeStep {
+pub(in super::super) enum HandshakeStep {
     /// Wait for another payload.
     Wait,
     /// Send these bytes.
@@ -26,7 +26,7 @@ pub(super) enum HandshakeStep {
 }
 
 /// The protocol of a contestant, seen from the client.
-pub(super) trait Dialect {
+pub(in super::super) trait Dialect: Send {
     /// Returns the request target of the WebSocket upgrade.
     fn target(&self, role: ClientRole) -> &'static str;
 
@@ -46,11 +46,18 @@ pub(super) trait Dialect {
     /// Returns whether `payload` answers a heartbeat.
     fn is_answer(&self, payload: &[u8]) -> bool;
 
-    /// Calls `each` for every announcement in a payload received. Most dialects put at most one into a payload.
+    /// Calls `each` with every message in a payload received. Most dialects put one into a payload.
+    fn messages(&self, payload: &[u8], each: &mut dyn FnMut(&[u8])) {
+        each(payload);
+    }
+
+    /// Calls `each` for every announcement in a payload received.
     fn announcements(&self, payload: &[u8], each: &mut dyn FnMut(Announcement)) {
-        if let Some(announcement) = Announcement::read(payload) {
-            each(announcement);
-        }
+        self.messages(payload, &mut |message| {
+            if let Some(announcement) = Announcement::read(message) {
+                each(announcement);
+            }
+        });
     }
 
     /// Returns whether decoding is so expensive that only some clients do it, while the others count frames.
@@ -149,11 +156,8 @@ impl Dialect for UtilbotDialect {
         is_ack || (payload.len() < 2 * ACK.len() && inflated(payload).as_deref() == Some(ACK))
     }
 
-    fn announcements(&self, payload: &[u8], each: &mut dyn FnMut(Announcement)) {
-        let inflated = inflated(payload);
-        if let Some(announcement) = Announcement::read(inflated.as_deref().unwrap_or(payload)) {
-            each(announcement);
-        }
+    fn messages(&self, payload: &[u8], each: &mut dyn FnMut(&[u8])) {
+        each(inflated(payload).as_deref().unwrap_or(payload));
     }
 
     fn is_opaque(&self) -> bool {

@@ -4,10 +4,7 @@ use flate2::{Decompress, FlushDecompress};
 use gateway_harness::frame;
 use serde_json::json;
 
-use super::{
-    super::announcement::Announcement,
-    dialect::{ClientRole, Dialect, HandshakeStep, UtilbotDialect},
-};
+use super::dialect::{ClientRole, Dialect, HandshakeStep, UtilbotDialect};
 
 /// Receivers speak Discord's protocol; the sender is a `website` client of version 1.
 pub(super) struct DiscordDialect {
@@ -70,11 +67,9 @@ impl Dialect for DiscordDialect {
         payload == ACK || (self.is_zlib && payload.len() < 2 * ACK.len() && inflated(payload) == ACK)
     }
 
-    fn announcements(&self, payload: &[u8], each: &mut dyn FnMut(Announcement)) {
+    fn messages(&self, payload: &[u8], each: &mut dyn FnMut(&[u8])) {
         let inflated = self.is_zlib.then(|| inflated(payload));
-        if let Some(announcement) = Announcement::read(inflated.as_deref().unwrap_or(payload)) {
-            each(announcement);
-        }
+        each(inflated.as_deref().unwrap_or(payload));
     }
 
     fn is_opaque(&self) -> bool {

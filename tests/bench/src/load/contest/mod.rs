@@ -11,6 +11,7 @@ mod contestant;
 mod dialect;
 mod discord;
 mod options;
+mod peer_server;
 mod peers;
 mod rounds;
 mod table;
@@ -19,14 +20,11 @@ pub(super) use self::{
     benchmark::Benchmark,
     client_pool::ClientPool,
     contestant::{ContestServer, ContestTarget},
-    dialect::ClientRole,
+    dialect::{ClientRole, Dialect, HandshakeStep},
     rounds::{Sample, cpu_us_each},
     table::Figure,
 };
 pub use self::{
-    benchmark::ContestReport,
-    contestant::{Contestant, PeerServer},
-    options::ContestOptions,
-    rounds::FigureSpread,
-    table::ContestTable,
+    benchmark::ContestReport, contestant::Contestant, options::ContestOptions, peer_server::PeerServer,
+    rounds::FigureSpread, table::ContestTable,
 };

@@ -2,10 +2,7 @@
 
 use gateway_harness::frame;
 
-use super::{
-    super::announcement::Announcement,
-    dialect::{ClientRole, Dialect, HandshakeStep},
-};
+use super::dialect::{ClientRole, Dialect, HandshakeStep};
 
 /// Servers that forward a text message to all other clients and answer `ping` with `pong`: Bun, `ws` and the bare
 /// loop.
@@ -139,7 +136,7 @@ impl Dialect for NatsDialect {
         payload == b"PONG\r\n"
     }
 
-    fn announcements(&self, mut payload: &[u8], each: &mut dyn FnMut(Announcement)) {
+    fn messages(&self, mut payload: &[u8], each: &mut dyn FnMut(&[u8])) {
         while let Some(end) = payload.windows(2).position(|two| two == b"\r\n") {
             let (line, rest) = (&payload[..end], &payload[end + 2..]);
             let length = line
@@ -153,9 +150,7 @@ impl Dialect for NatsDialect {
             let Some((message, rest)) = rest.split_at_checked(length) else {
                 return;
             };
-            if let Some(announcement) = Announcement::read(message) {
-                each(announcement);
-            }
+            each(message);
             payload = rest.strip_prefix(b"\r\n").unwrap_or(rest);
         }
     }
@@ -208,18 +203,14 @@ impl Dialect for CentrifugeDialect {
         payload == b"{\"id\":4}\n"
     }
 
-    fn announcements(&self, payload: &[u8], each: &mut dyn FnMut(Announcement)) {
-        for object in payload.split(|byte| *byte == b'\n') {
-            if let Some(announcement) = Announcement::read(object) {
-                each(announcement);
-            }
-        }
+    fn messages(&self, payload: &[u8], each: &mut dyn FnMut(&[u8])) {
+        payload.split(|byte| *byte == b'\n').for_each(each);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::super::announcement::Announcement, *};
 
     fn numbers(dialect: &dyn Dialect, payload: &str) -> Vec<u32> {
         let mut numbers = Vec::new();

@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-use super::{
-    super::usage::Usage,
-    ContestServer, Contestant,
-    contestant::{ContestSetup, NotInstalled},
-};
+use super::{super::usage::Usage, ContestServer, Contestant, contestant::ContestSetup, peer_server::NotInstalled};
 
 /// The figures of one contestant in one round, by name.
 pub(in super::super) type Sample = BTreeMap<&'static str, f64>;
