@@ -1,7 +1,7 @@
 //! Makes the C library's allocator return freed memory to the system. This is a module of the binary because the
 //! library forbids `unsafe`.
 
-use std::{thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use libc::{M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, c_int, mallopt};
 
@@ -10,10 +10,12 @@ use libc::{M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, c_int, mallopt};
 const OWN_PAGES: c_int = 64 * 1024;
 /// How many free bytes at the end of a heap make the allocator return them to the system.
 const TRIM: c_int = 128 * 1024;
-/// How often to check for free memory between allocations.
+/// How often to look for idle memory.
 const LOOK: Duration = Duration::from_secs(5);
-/// How many bytes have to be freed to trigger a trim.
+/// How many bytes have to be idle to trigger a trim.
 const MUCH: usize = 32 * 1024 * 1024;
+/// The size of a page, in bytes. Where pages are larger, less counts as idle than is.
+const PAGE: usize = 4096;
 
 /// Makes freed memory return to the system. Must be called before the first thread starts.
 ///
@@ -36,21 +38,33 @@ pub(crate) fn give_memory_back() {
 /// Cutting slow clients frees their outboxes, but log entries that are still in use lie between the freed blocks. The
 /// allocator by itself returns only the end of a heap, so a gigabyte of outboxes would stay with the process.
 fn look_after_it() {
-    let mut free = Free::default();
+    let mut idle = IdleMemory::default();
     loop {
         thread::park_timeout(LOOK);
-        if free.is_much(free_bytes()) {
+        if idle.is_much(idle_bytes()) {
             trim();
+            idle.least = Some(idle_bytes());
         }
     }
 }
 
-/// Returns how many bytes are free. The allocator also counts those whose pages it has returned.
+/// Returns how many bytes are in memory without being allocated. The allocator's own count of free bytes would not do: it
+/// includes those whose pages it has returned, so what is allocated there and freed again between two looks would not
+/// show.
+fn idle_bytes() -> usize {
+    // One line, which the kernel makes up when it is read: pages in all, and pages in memory.
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    (pages.unwrap_or(0) * PAGE).saturating_sub(allocated_bytes())
+}
+
+/// Returns how many bytes are allocated.
 #[allow(unsafe_code, reason = "there is no safe wrapper for this call")]
-fn free_bytes() -> usize {
+fn allocated_bytes() -> usize {
     // SAFETY: it takes no arguments, acquires the locks that it needs, and returns a structure of integers.
     // <https://man7.org/linux/man-pages/man3/mallinfo.3.html>
-    unsafe { libc::mallinfo2() }.fordblks
+    let counts = unsafe { libc::mallinfo2() };
+    counts.uordblks + counts.hblkhd
 }
 
 #[allow(unsafe_code, reason = "there is no safe wrapper for this call")]
@@ -60,19 +74,18 @@ fn trim() {
     unsafe { libc::malloc_trim(0) };
 }
 
-/// The lowest number of free bytes since the last trim.
+/// The lowest number of idle bytes since the last trim, which is what a trim cannot return.
 #[derive(Debug, Default)]
-struct Free {
+struct IdleMemory {
     least: Option<usize>,
 }
 
-impl Free {
-    /// Returns whether enough bytes have been freed since then to trim now.
-    fn is_much(&mut self, free: usize) -> bool {
-        let least = self.least.map_or(free, |least| least.min(free));
-        let is_much = free - least >= MUCH;
-        self.least = Some(if is_much { free } else { least });
-        is_much
+impl IdleMemory {
+    /// Returns whether so many bytes have become idle since then that they should be returned now.
+    fn is_much(&mut self, idle: usize) -> bool {
+        let least = self.least.map_or(idle, |least| least.min(idle));
+        self.least = Some(least);
+        idle - least >= MUCH
     }
 }
 
@@ -81,20 +94,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn freed_memory_triggers_one_trim() {
-        let mut free = Free::default();
+    fn much_idle_memory_is_returned_whenever_it_is_seen() {
+        let mut idle = IdleMemory::default();
         for (bytes, is_much) in [
             (50, false),
             (50 + MUCH - 1, false),
             (50 + MUCH, true),
-            // The allocator still counts them as free.
-            (50 + MUCH, false),
-            // Allocated again, and freed again.
+            // Less than ever before.
             (10, false),
             (10 + MUCH, true),
             (10 + 2 * MUCH, true),
         ] {
-            assert_eq!(free.is_much(bytes), is_much, "{bytes}");
+            assert_eq!(idle.is_much(bytes), is_much, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_filled_and_freed_between_two_looks_is_idle() {
+        const BLOCKS: usize = 3000;
+        let before = idle_bytes();
+        for _ in 0..2 {
+            // Smaller than what is mapped on its own, and with something that stays in between.
+            let mut stays = Vec::new();
+            let mut goes = Vec::new();
+            for _ in 0..BLOCKS {
+                goes.push(vec![1_u8; 30_000]);
+                stays.push(Box::new([1_u8; 64]));
+            }
+            assert!(idle_bytes() < before + MUCH, "it is allocated");
+            drop(goes);
+            assert!(idle_bytes() >= before + MUCH, "{} {before}", idle_bytes());
+            trim();
+            assert!(idle_bytes() < before + MUCH, "{} {before}", idle_bytes());
+            drop(stays);
         }
     }
 }
