@@ -237,6 +237,36 @@ async fn positions_from_before_a_known_loss_are_unreadable() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_waited_during_an_outage_keeps_the_session_in_the_new_epoch() {
+    let mut server = TestServer::start();
+    let node = ClusterNode::start(&server, 1).await;
+    node.join().await;
+    let sessions = RedisSessions::new(&node.backplane);
+    let begun = sessions.open(record()).await.unwrap();
+    let name = format!("test:{{utilbot}}:discord:{}", begun.id);
+    server.kill();
+    node.away().await;
+    server.start_again();
+    node.ready().await;
+    let now = sessions.open(record()).await.unwrap().since.epoch;
+    assert_ne!(now, begun.since.epoch);
+    let epoch_of_session = || server.cli(&["HGET", &name, "epoch"]).trim().to_owned();
+    let earlier = owner(&begun, begun.fencing_token);
+    // Everything that its client has seen is in the new epoch, and it may see more of it from here on.
+    assert_eq!(sessions.keep(&earlier, Vec::new(), Some(now)).await, Ok(true));
+    assert_eq!(epoch_of_session(), now.to_string());
+    let checkpoint = Checkpoint {
+        s: 1,
+        position: begun.since,
+    };
+    let queue = &node.backplane.shared.write_behind;
+    queue.checkpoint(&earlier, Some(checkpoint), Some(begun.since.epoch));
+    is_flushed(&node).await;
+    assert_eq!(epoch_of_session(), now.to_string());
+    assert_eq!(server.cli(&["HGET", &name, "s"]).trim(), "1");
+}
+
+#[tokio::test]
 async fn a_page_is_read_once_for_all_waiting_sessions() {
     const ENTRIES: u64 = 300;
     let server = TestServer::start();
