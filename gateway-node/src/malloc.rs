@@ -81,7 +81,7 @@ struct IdleMemory {
 }
 
 impl IdleMemory {
-    /// Returns whether so many bytes have become idle since then that they should be returned now.
+    /// Records the idle bytes of now. Returns whether they have grown by `MUCH` or more since the lowest number.
     fn is_much(&mut self, idle: usize) -> bool {
         let least = self.least.map_or(idle, |least| least.min(idle));
         self.least = Some(least);

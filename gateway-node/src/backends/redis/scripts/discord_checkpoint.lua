@@ -14,8 +14,8 @@ local s = tonumber(ARGV[5] or -1)
 if s >= tonumber(redis.call('HGET', name, 's')) then
   local moved_to = redis.call('HGET', name, 'epoch')
   redis.call('HSET', name, 's', ARGV[5], 'epoch', ARGV[6], 'offset', ARGV[7])
-  -- A checkpoint that has waited for the server may be of an earlier epoch than the one that the session was moved to
-  -- meanwhile, of which its client has seen entries.
+  -- A checkpoint that waited during an outage may be of an earlier epoch than that of the session. Its client may have
+  -- seen entries of the later one, so the session stays there.
   carry_session(name, moved_to)
   local bytes = tonumber(redis.call('HGET', name, 'bytes') or 0)
   local before = bytes

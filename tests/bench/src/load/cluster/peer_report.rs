@@ -1,4 +1,4 @@
-//! What was measured of a third-party server, and how the cluster compares with it.
+//! The result of a third-party server, beside that of the cluster.
 
 use std::fmt;
 

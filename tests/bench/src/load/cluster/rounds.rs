@@ -1,4 +1,4 @@
-//! What is measured in each round.
+//! The measurements of a run, round by round.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Throughput {
 pub(super) struct ClusterRounds {
     /// The bare loop, one event per call.
     pub(super) calls: Vec<Throughput>,
-    /// The same loop a second time, which shows the noise.
+    /// The bare loop again. Its difference from `calls` is noise.
     pub(super) calls_again: Vec<Throughput>,
     /// The bare loop, with as many events per call as an HTTP request has.
     pub(super) batched_calls: Vec<Throughput>,
