@@ -109,6 +109,19 @@ impl BackplaneBench {
         joined
     }
 
+    /// Joins a bot for each of these reports of guilds and members, makes the reports in this order, and returns the
+    /// bots.
+    pub(super) async fn join_reporting<const N: usize>(&self, reports: [(ReportedGuilds, u64); N]) -> [SessionId; N] {
+        let mut bots = [SessionId::from_raw(0); N];
+        for bot in &mut bots {
+            *bot = self.join(ClientType::Bot).await.id;
+        }
+        for (bot, (guilds, members)) in bots.into_iter().zip(reports) {
+            self.report(bot, guilds, members);
+        }
+        bots
+    }
+
     /// Publishes events and returns their offsets.
     pub(super) async fn publish(&self, events: Vec<Publication>) -> Result<Vec<u64>, PublishError> {
         self.publish_to(APPLICATION, events, None).await

@@ -118,21 +118,15 @@ async fn watched_guilds_are_not_counted(bench: BackplaneBench) {
 }
 
 async fn counts_add_up_and_include_each_guild_once(bench: BackplaneBench) {
-    let [first, second, third] = [
-        bench.join(ClientType::Bot).await,
-        bench.join(ClientType::Bot).await,
-        bench.join(ClientType::Bot).await,
-    ];
-    bench.report(first.id, ids(&[1, 2]), 10);
-    bench.report(second.id, ids(&[2, 3]), 20);
-    bench.report(third.id, ReportedGuilds::Count(100), 30);
+    let reports = [(ids(&[1, 2]), 10), (ids(&[2, 3]), 20), (ReportedGuilds::Count(100), 30)];
+    let [first, second, third] = bench.join_reporting(reports).await;
     bench.published(counts(103, 60, 3)).await;
-    bench.report(first.id, ReportedGuilds::Count(0), 0);
-    bench.leave(third.id);
+    bench.report(first, ReportedGuilds::Count(0), 0);
+    bench.leave(third);
     bench.published(counts(2, 20, 2)).await;
     assert_eq!(bench.join(ClientType::Bot).await.counts.d(), counts(2, 20, 2));
     // A guild reported by two sessions counts until both are gone.
-    bench.leave(second.id);
+    bench.leave(second);
     bench.published(counts(0, 0, 1)).await;
 }
 

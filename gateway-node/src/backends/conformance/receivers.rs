@@ -52,21 +52,15 @@ pub(super) fn chosen(entry: &Entry) -> SessionId {
 }
 
 async fn a_guild_event_goes_to_its_reporters(bench: BackplaneBench) {
-    let [first, second, third] = [
-        bench.join(ClientType::Bot).await,
-        bench.join(ClientType::Bot).await,
-        bench.join(ClientType::Bot).await,
-    ];
-    bench.report(first.id, ids(&[1, 2]), 0);
-    bench.report(second.id, ids(&[2, 3]), 0);
-    bench.report(third.id, ReportedGuilds::Count(5), 0);
+    let reports = [(ids(&[1, 2]), 0), (ids(&[2, 3]), 0), (ReportedGuilds::Count(5), 0)];
+    let [first, second, _] = bench.join_reporting(reports).await;
     bench.is_flushed().await;
     let about = |guild| event(Delivery::Guild(GuildId::from_raw(guild)), ClientType::Bot.into(), None);
     bench.publish(vec![about(2), about(3)]).await.unwrap();
     let receivers: Vec<_> = bench.entries(2).await.into_iter().map(addressed).collect();
-    let mut both = vec![first.id, second.id];
+    let mut both = vec![first, second];
     both.sort_unstable();
-    assert_eq!(receivers, [both, vec![second.id]]);
+    assert_eq!(receivers, [both, vec![second]]);
     assert_eq!(
         bench.publish(vec![about(9)]).await,
         Err(PublishError::NoReceiver { index: 0 })
@@ -196,12 +190,7 @@ async fn more_waiting_events_than_one_call_returns_stay_in_order(bench: Backplan
 
 async fn a_guild_event_waits_for_the_next_reporter(bench: BackplaneBench) {
     bench.join(ClientType::Website).await;
-    let [first, second] = [
-        bench.join(ClientType::Bot).await.id,
-        bench.join(ClientType::Bot).await.id,
-    ];
-    bench.report(first, ids(&[1, 2]), 0);
-    bench.report(second, ids(&[2]), 0);
+    let [first, second] = bench.join_reporting([(ids(&[1, 2]), 0), (ids(&[2]), 0)]).await;
     bench.is_flushed().await;
     let about = |guild| event(Delivery::Guild(GuildId::from_raw(guild)), ClientType::Bot.into(), None);
     bench.publish(vec![about(1), about(2)]).await.unwrap();
