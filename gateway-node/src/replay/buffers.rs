@@ -208,18 +208,10 @@ mod tests {
         let header = || Arc::new(Header::of("X", "{}", Target::All, None));
         let entry = Entry {
             position,
-            application: "a".into(),
             name: "X".into(),
-            audience: Audience::Types(ClientTypes::NONE),
-            at: 0,
-            accepted: Instant::now(),
             first: (!is_kept).then_some(1),
-            author: None,
-            user: None,
-            to_tickets: false,
-            trace: None,
             discord: is_kept.then(header),
-            d: "{}".into(),
+            ..Entry::example(Audience::Types(ClientTypes::NONE))
         };
         buffers.push(entry, true, encode);
     }
@@ -293,18 +285,10 @@ mod tests {
             let d = format!("{{\"id\":\"{id}\"}}");
             let entry = Entry {
                 position: at(offset, 1),
-                application: Arc::clone(&name),
                 name: "GUILD_CREATE".into(),
-                audience: Audience::Types(ClientTypes::NONE),
-                at: 0,
-                accepted: Instant::now(),
-                first: None,
-                author: None,
-                user: None,
-                to_tickets: false,
-                trace: None,
                 discord: Some(Arc::new(Header::of("GUILD_CREATE", &d, Target::All, None))),
                 d: d.into(),
+                ..Entry::example(Audience::Types(ClientTypes::NONE))
             };
             buffers.push(entry, true, encode);
         };
