@@ -24,24 +24,29 @@ pub struct ClusterArgs {
     pub json: bool,
 }
 
+/// The node's answer to `GET /api/v1/cluster`.
 #[derive(Deserialize)]
-struct ClusterAnswer {
-    node: AskedNode,
-    nodes: Option<Vec<ListedNode>>,
-    sessions: Option<u64>,
+pub(super) struct ClusterAnswer {
+    pub(super) node: AskedNode,
+    /// Empty if the node has no Redis, `None` while Redis is unavailable.
+    pub(super) nodes: Option<Vec<ListedNode>>,
+    pub(super) sessions: Option<u64>,
 }
 
+/// The node that answers.
 #[derive(Deserialize)]
-struct AskedNode {
-    name: String,
-    version: String,
+pub(super) struct AskedNode {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) uptime_seconds: u64,
 }
 
+/// A node of the cluster.
 #[derive(Deserialize)]
-struct ListedNode {
+pub(super) struct ListedNode {
     node: String,
     version: String,
-    state: String,
+    pub(super) state: String,
     sessions: u64,
     lease_ms: u64,
 }
@@ -58,7 +63,7 @@ pub(super) fn run(
         return Ok(writeln!(out, "{}", body.trim())?);
     }
     let ClusterAnswer { node, nodes, sessions } = query.parse(&body)?;
-    let AskedNode { name, version } = node;
+    let AskedNode { name, version, .. } = node;
     match (nodes, sessions) {
         (None, _) => writeln!(
             out,

@@ -6,8 +6,29 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Scrape {
     values: BTreeMap<String, f64>,
-    /// The cumulative buckets of each histogram: upper bounds with counts, in order.
-    buckets: BTreeMap<String, Vec<(f64, f64)>>,
+    histograms: BTreeMap<String, Buckets>,
+}
+
+/// The cumulative buckets of a histogram: upper bounds with counts, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Buckets(Vec<(f64, f64)>);
+
+impl Buckets {
+    /// Returns the index of the bucket with this bound. The node writes a bound the same way each time.
+    fn position(&self, bound: f64) -> Option<usize> {
+        self.0.iter().position(|(known, _)| known.total_cmp(&bound).is_eq())
+    }
+
+    fn add(&mut self, bound: f64, count: f64) {
+        match self.position(bound) {
+            Some(position) => self.0[position].1 += count,
+            None => self.0.push((bound, count)),
+        }
+    }
+
+    fn count(&self, bound: f64) -> f64 {
+        self.position(bound).map_or(0.0, |position| self.0[position].1)
+    }
 }
 
 impl Scrape {
@@ -31,11 +52,8 @@ impl Scrape {
             Some(histogram) => {
                 let (_, bound) = labels.split_once("le=\"")?;
                 let bound: f64 = bound.split('"').next()?.parse().ok()?;
-                let buckets = self.buckets.entry(histogram.to_owned()).or_default();
-                match buckets.iter_mut().find(|(known, _)| is_same(*known, bound)) {
-                    Some((_, count)) => *count += value,
-                    None => buckets.push((bound, value)),
-                }
+                let buckets = self.histograms.entry(histogram.to_owned()).or_default();
+                buckets.add(bound, value);
             }
             None => *self.values.entry(name.to_owned()).or_default() += value,
         }
@@ -56,16 +74,10 @@ impl Scrape {
     /// Returns the quantile `q` of what a histogram has observed since `earlier`, interpolated within its bucket. `None`
     /// if nothing was.
     pub(super) fn quantile(&self, earlier: &Self, histogram: &str, q: f64) -> Option<f64> {
-        let before = |bound: f64| {
-            let buckets = earlier.buckets.get(histogram).into_iter().flatten();
-            buckets
-                .filter(|(known, _)| is_same(*known, bound))
-                .map(|(_, count)| *count)
-                .sum::<f64>()
-        };
-        let buckets: Vec<_> = self
-            .buckets
-            .get(histogram)?
+        let earlier = earlier.histograms.get(histogram);
+        let before = |bound| earlier.map_or(0.0, |earlier| earlier.count(bound));
+        let Buckets(now) = self.histograms.get(histogram)?;
+        let buckets: Vec<_> = now
             .iter()
             .map(|(bound, count)| (*bound, count - before(*bound)))
             .collect();
@@ -86,11 +98,6 @@ impl Scrape {
         }
         Some(low)
     }
-}
-
-/// Returns whether two bounds are the same one, as the node writes it each time.
-fn is_same(one: f64, other: f64) -> bool {
-    one.total_cmp(&other).is_eq()
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 use shared::session_id::SessionId;
 
 use super::{
+    cluster::ClusterAnswer,
     query::{EXIT_CODES, Query, QueryArgs, QueryError},
     scrape::Scrape,
     sessions::{FilterArgs, Sessions, client},
@@ -69,26 +69,6 @@ pub enum SortBy {
     Waiting,
 }
 
-/// What `GET /api/v1/cluster` says about the node.
-#[derive(Deserialize)]
-struct ClusterAnswer {
-    node: AskedNode,
-    nodes: Option<Vec<ListedNode>>,
-    sessions: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct AskedNode {
-    name: String,
-    version: String,
-    uptime_seconds: u64,
-}
-
-#[derive(Deserialize)]
-struct ListedNode {
-    state: String,
-}
-
 /// A node and its sessions at one time.
 struct Moment {
     at: Instant,
@@ -122,7 +102,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Waits for the next screen. Nothing else runs on this thread.
+/// Waits for the next screen. Blocks the thread: the command sends its requests with a blocking client, so it has no
+/// runtime whose timer could be awaited.
 #[expect(
     clippy::disallowed_methods,
     reason = "the command has no sessions that it could block"
