@@ -57,4 +57,6 @@ pub mod replay;
 pub mod requests;
 pub mod resume;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod transport;

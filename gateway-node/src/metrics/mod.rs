@@ -8,7 +8,7 @@ mod known_labels;
 mod labels;
 mod moment;
 #[cfg(test)]
-mod page;
+mod page_tests;
 mod process;
 mod redis;
 mod registration;

@@ -1,29 +1,16 @@
 //! Checks that the table in `docs/metrics.md` has every family as its registration describes it.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::fmt::Write as _;
 
 use super::tests::{one_of_each, rendered};
+use crate::tests::assert_page_has_table;
 
 const BEGIN: &str = "<!-- metrics: made from the source by the test `the_metrics_page_describes_every_family` -->\n";
 const END: &str = "<!-- /metrics -->";
 
 #[test]
 fn the_metrics_page_describes_every_family() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let page = fs::read_to_string(root.join("docs/metrics.md")).unwrap();
-    let (before, rest) = page
-        .split_once(BEGIN)
-        .expect("the page has the mark at the start of the table");
-    let (_, after) = rest
-        .split_once(END)
-        .expect("the page has the mark at the end of the table");
-    let expected = format!("{before}{BEGIN}{}{END}{after}", table(&rendered(&one_of_each())));
-    if page != expected {
-        let target = root.join("target");
-        fs::create_dir_all(&target).unwrap();
-        fs::write(target.join("metrics.md"), expected).unwrap();
-        panic!("the table of metrics is out of date: run `cp target/metrics.md docs/metrics.md`");
-    }
+    assert_page_has_table("metrics.md", BEGIN, END, &table(&rendered(&one_of_each())));
 }
 
 /// Formats the families of metrics in OpenMetrics.
