@@ -116,7 +116,7 @@ pub struct Metrics {
     pub certificates: Family<CertificateLabel, Gauge<i64>>,
     /// How long things took.
     pub durations: Durations,
-    /// What is counted about Redis. Rendered only if its labels were begun.
+    /// The metrics of the Redis backplane. Rendered only if their labels were begun.
     pub redis: RedisMetrics,
     /// Whether the known labels were begun.
     is_begun: AtomicBool,

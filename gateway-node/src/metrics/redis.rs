@@ -1,4 +1,4 @@
-//! What is counted about Redis.
+//! The metrics of the Redis backplane.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,7 +13,7 @@ use prometheus_client::metrics::{
 
 use super::{ReasonLabel, ScriptLabel};
 
-/// What is counted about Redis, shared by the tasks of the backplane.
+/// The metrics of the Redis backplane. Its tasks share them.
 #[derive(Debug)]
 pub struct RedisMetrics {
     /// The round trips of calls, by script.

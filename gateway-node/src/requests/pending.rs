@@ -17,7 +17,7 @@ const REPLIES: usize = 1024;
 #[derive(Debug, Clone, Default)]
 pub struct PendingReplies(Arc<Mutex<FxHashMap<Receipt, Waiting>>>);
 
-/// Who waits.
+/// The waiting side of a receipt: where its reply goes, or its replies.
 #[derive(Debug)]
 enum Waiting {
     /// The sender of a request, for one reply.
