@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::{
     application::RedisApplication,
+    bounded_query::bounded_query,
     connection::{
         problem::RedisProblem,
         redis_connection::{RedisConnection, ReplyFields},
@@ -19,8 +20,6 @@ use super::{
 };
 use crate::backplane::{JobRecord, JobState, Jobs, LISTED_BYTES, Pending, Settlement, Unavailable};
 
-/// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How often deadlines are checked.
 const CHECK: Duration = Duration::from_secs(1);
 /// How many values a listed job has.
@@ -46,10 +45,11 @@ impl RedisJobs {
         };
         let call = make(application, &connection);
         Box::pin(async move {
-            match tokio::time::timeout(PATIENCE, connection.query(call)).await {
-                Ok(Ok(fields)) if fields.word(0) != "fenced" => Ok(fields),
-                Ok(_) | Err(_) => Err(Unavailable),
+            let fields = bounded_query(connection, call).await?;
+            if fields.word(0) == "fenced" {
+                return Err(Unavailable);
             }
+            Ok(fields)
         })
     }
 

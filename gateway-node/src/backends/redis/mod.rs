@@ -12,6 +12,7 @@
 
 mod application;
 mod backplane;
+mod bounded_query;
 mod cluster_commands;
 mod command_calls;
 mod connection;

@@ -10,6 +10,7 @@ use shared::{key::SecretHash, user::UserId};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
+    bounded_query::bounded_query,
     connection::{
         problem::RedisProblem,
         redis_connection::{RedisConnection, ReplyFields},
@@ -22,8 +23,6 @@ use crate::backplane::{IssueError, NewTicket, Pending, Revocations, Ticket, Tick
 
 /// How often a node checks whether users were revoked. A revocation must take effect within a second.
 const REVOCATION_CHECK: Duration = Duration::from_millis(250);
-/// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The tickets in Redis.
 pub struct RedisTickets {
@@ -43,12 +42,7 @@ impl RedisTickets {
         };
         let mut call = connection.script(script, &self.shared.cluster_key(""));
         arguments(&mut call, &connection);
-        Box::pin(async move {
-            match tokio::time::timeout(PATIENCE, connection.query(call)).await {
-                Ok(Ok(fields)) => Ok(fields),
-                Ok(Err(_)) | Err(_) => Err(Unavailable),
-            }
-        })
+        Box::pin(bounded_query(connection, call))
     }
 }
 
