@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use shared::{client_type::ClientTypes, discord::Header, routing::Delivery, session_id::SessionId, user::UserId};
+use shared::{
+    client_type::ClientTypes,
+    discord::{Header, Target},
+    routing::{Delivery, Route},
+    session_id::SessionId,
+    user::UserId,
+};
 
 use super::{job::Job, request::Request, trace_parent::TraceParent};
 
@@ -33,4 +39,25 @@ pub struct Publication {
     pub discord: Option<Arc<Header>>,
     /// Its data: one JSON object.
     pub d: Arc<str>,
+}
+
+impl Publication {
+    /// Creates an event with this data that goes where the table routes it. It has no sender yet.
+    pub fn routed(route: Route<'_>, d: &str) -> Self {
+        let header = || Arc::new(Header::of(route.name, d, Target::All, None));
+        Self {
+            name: Arc::clone(route.name),
+            receivers: route.receivers,
+            delivery: route.delivery,
+            author: None,
+            require_receiver: route.require_receiver,
+            user: None,
+            to_tickets: route.to_tickets,
+            trace: None,
+            request: None,
+            job: route.job.map(|job| Box::new(Job::unnamed(job))),
+            discord: route.to_discord.then(header),
+            d: d.into(),
+        }
+    }
 }

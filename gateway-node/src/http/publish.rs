@@ -17,7 +17,7 @@ use super::{ApiError, HttpState, body::Body, object::Object};
 use crate::{
     auth::Key,
     backplane::{
-        Idempotency, Job, Position, Publication, PublishError, Published, Publishing, TraceParent, WhenUnavailable,
+        Idempotency, Position, Publication, PublishError, Published, Publishing, TraceParent, WhenUnavailable,
         name_jobs,
     },
     config::{Permission, is_event_name},
@@ -286,22 +286,8 @@ impl PublishBody<'_> {
             match table.route(&self.t, kind, self.d) {
                 Ok(route) => {
                     let d = self.d.map_or("{}", RawValue::get);
-                    let header = || Arc::new(Header::of(&self.t, d, Target::All, None));
-                    let publication = Publication {
-                        name: Arc::clone(route.name),
-                        receivers: route.receivers,
-                        delivery: route.delivery,
-                        author: None,
-                        require_receiver: route.require_receiver,
-                        user: None,
-                        to_tickets: route.to_tickets,
-                        trace: None,
-                        request: None,
-                        job: route.job.map(|job| Box::new(Job::unnamed(job))),
-                        discord: route.to_discord.then(header),
-                        d: d.into(),
-                    };
-                    return Ok((publication, route.reply_timeout));
+                    let reply_timeout = route.reply_timeout;
+                    return Ok((Publication::routed(route, d), reply_timeout));
                 }
                 Err(problems) if problems.iter().any(|problem| problem.kind == ProblemKind::NotAllowed) => {
                     refused = ApiError::NotAllowed(sentence(&problems));

@@ -26,7 +26,6 @@ use shared::{
     client_type::ClientType,
     close::Close,
     compression::{InflateError, inflate_into},
-    discord::{Header, Target},
     routing::Route,
     ticket::TicketRights,
     token_bucket::TokenBucket,
@@ -54,7 +53,7 @@ pub use self::{
 };
 use super::{Action, CallContext, Cx, PendingCall, Protocol, SessionEnd};
 use crate::{
-    backplane::{Job, Position, Publication, PublishError, Published, Unavailable},
+    backplane::{Position, Publication, PublishError, Published, Unavailable},
     registry::{EndReason, InjectedFault, SessionDetails},
     requests::RequestError,
     transport::{Message, Violation},
@@ -296,12 +295,12 @@ impl V1 {
                         nonce: Some(nonce),
                         ..
                     }) => {
-                        let event = publication(&route, d.get(), command_cx.rights);
+                        let event = publication(route, d.get(), command_cx.rights);
                         self.request(event, timeout, nonce, cx)
                     }
                     Ok(AfterIdentify::Event { route, d, key, nonce }) => {
                         let publish = Action::Publish {
-                            publication: publication(&route, d.get(), command_cx.rights),
+                            publication: publication(route, d.get(), command_cx.rights),
                             key,
                             number: nonce.map_or(0, |nonce| self.answers().expect(nonce)),
                         };
@@ -368,21 +367,11 @@ impl V1 {
     }
 }
 
-fn publication(route: &Route<'_>, d: &str, rights: Option<&TicketRights>) -> Publication {
-    let header = || Arc::new(Header::of(route.name, d, Target::All, None));
+/// Builds the publication of an event that the table routes. It names the user of the session's ticket.
+fn publication(route: Route<'_>, d: &str, rights: Option<&TicketRights>) -> Publication {
     Publication {
-        name: Arc::clone(route.name),
-        receivers: route.receivers,
-        delivery: route.delivery.clone(),
-        author: None,
-        require_receiver: route.require_receiver,
         user: rights.and_then(|rights| rights.user.clone()),
-        to_tickets: route.to_tickets,
-        trace: None,
-        request: None,
-        job: route.job.map(|job| Box::new(Job::unnamed(job))),
-        discord: route.to_discord.then(header),
-        d: d.into(),
+        ..Publication::routed(route, d)
     }
 }
 
