@@ -24,7 +24,7 @@ use super::{
     application::RedisApplication,
     cluster_commands::ClusterCommands,
     command_calls,
-    connection::{problem::RedisProblem, redis_connection::RedisServer, supervisor::ConnectionSupervisor},
+    connection::{problem::RedisProblem, server::RedisServer, supervisor::ConnectionSupervisor},
     jobs::RedisJobs,
     log::{bounds::LogBounds, channel, follower::Follower, pages, publish_queue::PublishQueue, subscriber::Subscriber},
     membership::{Members, lease::Lease, peers, reap_queue::ReapQueue},

@@ -8,10 +8,7 @@ use secrecy::SecretString;
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    connection::{
-        problem::RedisProblem,
-        redis_connection::{RedisConnection, RedisServer},
-    },
+    connection::{problem::RedisProblem, redis_connection::RedisConnection, server::RedisServer},
     shared::{KeyRecords, RedisShared},
     tls::{RedisSetupError, RedisTls},
 };

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     application::RedisApplication,
     cluster_commands::ClusterCommands,
-    connection::redis_connection::{RedisConnection, RedisServer},
+    connection::{redis_connection::RedisConnection, server::RedisServer},
     log::{bounds::LogBounds, publish_queue::PublishQueue},
     membership::{lease::Lease, reap_queue::ReapQueue},
     options::RedisOptions,

@@ -1,8 +1,13 @@
 //! The certificates for TLS with the server.
 
-use std::{fs, io, path::PathBuf, time::SystemTime};
+use std::{fs, io, path::PathBuf, sync::Arc, time::SystemTime};
 
-use redis::{ClientTlsConfig, RedisError, TlsCertificates};
+use redis::RedisError;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+};
 
 use crate::certificates;
 
@@ -15,7 +20,10 @@ pub enum RedisSetupError {
     Url(#[from] RedisError),
     /// A certificate or a key cannot be read.
     #[error("redis.ca, redis.certificate or redis.key cannot be read: {0}")]
-    Certificates(#[from] io::Error),
+    Certificates(#[from] pem::Error),
+    /// A certificate or a key cannot be used, or they do not belong together.
+    #[error("redis.ca, redis.certificate or redis.key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
 }
 
 /// The PEM files for TLS with the server. They are read for every connection, so that renewed ones are used.
@@ -28,23 +36,45 @@ pub struct RedisTls {
 }
 
 impl RedisTls {
+    /// Whether any file is given.
+    pub(super) const fn has_files(&self) -> bool {
+        self.authority.is_some() || self.identity.is_some()
+    }
+
     /// Returns when the node's own certificate expires, if it has one.
     pub(super) fn expiry(&self) -> Option<SystemTime> {
         let (certificate, _) = self.identity.as_ref()?;
         certificates::expiry_of_pem(&fs::read(certificate).ok()?)
     }
 
-    /// Reads the files. Returns `None` if there are none.
-    pub(super) fn read(&self) -> io::Result<Option<TlsCertificates>> {
-        let client_tls = match &self.identity {
-            Some((certificate, key)) => Some(ClientTlsConfig {
-                client_cert: fs::read(certificate)?,
-                client_key: fs::read(key)?,
-            }),
-            None => None,
+    /// Reads the files. Of the system's certificate authorities, those that cannot be read are not trusted.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used.
+    pub(super) fn client_config(&self) -> Result<Arc<ClientConfig>, RedisSetupError> {
+        let mut roots = RootCertStore::empty();
+        if let Some(authority) = &self.authority {
+            for certificate in CertificateDer::pem_file_iter(authority)? {
+                roots.add(certificate?)?;
+            }
+        } else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let config = if let Some((certificate, key)) = &self.identity {
+            let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
+            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key)?)?
+        } else {
+            config.with_no_client_auth()
         };
-        let root_cert = self.authority.as_ref().map(fs::read).transpose()?;
-        let is_plain = client_tls.is_none() && root_cert.is_none();
-        Ok((!is_plain).then_some(TlsCertificates { client_tls, root_cert }))
+        Ok(Arc::new(config))
+    }
+}
+
+impl From<RedisSetupError> for io::Error {
+    fn from(error: RedisSetupError) -> Self {
+        Self::other(error)
     }
 }

@@ -1,7 +1,12 @@
-//! The connection for commands: connecting, checking, reconnecting.
+//! The connections to the server, for commands and for channels: connecting, checking, reconnecting.
 
+mod message_filter;
+mod open_connection;
 pub(in crate::backends::redis) mod problem;
 pub(in crate::backends::redis) mod redis_connection;
+pub(in crate::backends::redis) mod server;
+mod server_info;
+mod stream;
 pub(in crate::backends::redis) mod supervisor;
 
 use std::time::Duration;

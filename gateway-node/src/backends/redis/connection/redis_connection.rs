@@ -3,209 +3,26 @@
 //! Nothing in this module reconnects or repeats a command. Tasks that use a connection end with it, and start again on
 //! the next one.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, PushKind, ServerError, Value,
-    aio::MultiplexedConnection,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
-};
-use secrecy::{ExposeSecret, SecretString};
+use redis::{Cmd, Pipeline, ServerError, Value};
 use smallvec::SmallVec;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
-use super::problem::{RedisProblem, is_refusal};
+use super::{
+    open_connection::OpenConnection,
+    problem::{RedisProblem, is_refusal},
+    server_info::ServerInfo,
+};
 use crate::{
-    backends::redis::{
-        scripts::{Script, Scripts},
-        tls::{RedisSetupError, RedisTls},
-    },
+    backends::redis::scripts::{Script, Scripts},
     metrics::Metrics,
 };
-
-/// The time limit for connecting.
-const CONNECT: Duration = Duration::from_secs(1);
-/// How long a reply may take before the server counts as unavailable.
-const ANSWER: Duration = Duration::from_secs(2);
-/// The oldest server version that has what the scripts use.
-const OLDEST: (u32, u32) = (6, 2);
-
-/// The address of the server, and how to connect to it.
-pub(in crate::backends::redis) struct RedisServer {
-    client: Mutex<Client>,
-    info: ConnectionInfo,
-    tls: RedisTls,
-    /// The host and port, without user and password.
-    pub(in crate::backends::redis) address: String,
-    /// The number of the database.
-    pub(in crate::backends::redis) database: i64,
-    scripts: Arc<Scripts>,
-    metrics: Arc<Metrics>,
-}
-
-impl RedisServer {
-    /// The server at this URL.
-    pub(in crate::backends::redis) fn new(
-        url: &SecretString,
-        tls: &RedisTls,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, RedisSetupError> {
-        let info = url.expose_secret().into_connection_info()?;
-        let address = match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
-            other => other.to_string(),
-        };
-        let client = client(info.clone(), tls)?;
-        if let Some(expiry) = tls.expiry() {
-            metrics.certificate_expires("redis", expiry);
-        }
-        Ok(Self {
-            metrics,
-            database: info.redis_settings().db(),
-            client: Mutex::new(client),
-            info,
-            tls: tls.clone(),
-            address,
-            scripts: Arc::new(Scripts::default()),
-        })
-    }
-
-    /// Returns a client with the certificates that the files have now, or had last if they cannot be read.
-    fn client(&self) -> Client {
-        let mut known = self.client.lock();
-        if let Ok(fresh) = client(self.info.clone(), &self.tls) {
-            *known = fresh;
-            if let Some(expiry) = self.tls.expiry() {
-                self.metrics.certificate_expires("redis", expiry);
-            }
-        }
-        known.clone()
-    }
-
-    /// Connects. Push messages go to `on_push`. The receiver becomes `true` when the connection is lost.
-    pub(in crate::backends::redis) async fn connect(
-        &self,
-        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<(MultiplexedConnection, watch::Receiver<bool>), RedisProblem> {
-        let (disconnected, is_disconnected) = watch::channel(false);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(ANSWER))
-            .set_push_sender(move |push: PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    disconnected.send_replace(true);
-                } else {
-                    on_push(push);
-                }
-                Ok::<_, std::convert::Infallible>(())
-            });
-        let client = self.client();
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connection.map_err(|error| RedisProblem::of(&self.address, &error))?;
-        Ok((connection, is_disconnected))
-    }
-
-    /// Connects for commands: checks the server, and loads the scripts.
-    pub(in crate::backends::redis) async fn connection(&self) -> Result<RedisConnection, RedisProblem> {
-        let (mut connection, is_disconnected) = self.connect(|_| {}).await?;
-        let info: String = redis::cmd("INFO")
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| RedisProblem::of(&self.address, &error))?;
-        let info = ServerInfo::check(&self.address, &info)?;
-        let mut load = redis::pipe();
-        for script in Scripts::load() {
-            load.add_command(script).ignore();
-        }
-        load.query_async::<()>(&mut connection)
-            .await
-            .map_err(|error| RedisProblem::of(&self.address, &error))?;
-        Ok(RedisConnection {
-            connection,
-            is_disconnected,
-            address: self.address.as_str().into(),
-            scripts: Arc::clone(&self.scripts),
-            metrics: Arc::clone(&self.metrics),
-            run_id: info.run.into(),
-            version: info.version.into(),
-            since: Instant::now(),
-        })
-    }
-}
-
-/// Creates a client of a server.
-fn client(info: ConnectionInfo, tls: &RedisTls) -> Result<Client, RedisSetupError> {
-    let client = match tls.read()? {
-        Some(certificates) => Client::build_with_tls(info, certificates)?,
-        None => Client::open(info)?,
-    };
-    Ok(Client::open(hardened(client.get_connection_info()))?)
-}
-
-/// Returns the connection settings with TCP keepalive and timeouts, so that a dead peer is detected.
-fn hardened(info: &ConnectionInfo) -> ConnectionInfo {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(5))
-        .with_interval(Duration::from_secs(2))
-        .with_retries(3);
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(10));
-    let redis = info
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3)
-        .set_lib_name("utilbot-gateway", env!("CARGO_PKG_VERSION"));
-    info.clone().set_tcp_settings(tcp).set_redis_settings(redis)
-}
-
-/// What the server reports in `INFO`.
-#[derive(Debug, PartialEq, Eq)]
-struct ServerInfo {
-    /// The run id of its process.
-    run: String,
-    version: String,
-}
-
-impl ServerInfo {
-    /// Parses the reply to `INFO`. Rejects a server that cannot give the guarantees that the node relies on.
-    fn check(address: &str, info: &str) -> Result<Self, RedisProblem> {
-        let field = |name: &str| {
-            let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
-            info.lines().find_map(value)
-        };
-        let address = address.to_owned();
-        let version = field("redis_version").unwrap_or_default();
-        let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-        if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
-            return Err(RedisProblem::TooOld { address, version });
-        }
-        if field("role").is_some_and(|role| role != "master") {
-            return Err(RedisProblem::Replica { address });
-        }
-        match field("maxmemory_policy") {
-            Some(policy) if policy != "noeviction" => return Err(RedisProblem::Evicts { address, policy }),
-            _ => {}
-        }
-        let run = field("run_id").ok_or_else(|| RedisProblem::ReplyResult {
-            address,
-            cause: "INFO without run_id".to_owned(),
-        })?;
-        Ok(Self {
-            run,
-            version: field("valkey_version").map_or(version, |version| format!("valkey {version}")),
-        })
-    }
-}
 
 /// A checked connection to the server. Clones share it.
 #[derive(Clone)]
 pub(in crate::backends::redis) struct RedisConnection {
-    connection: MultiplexedConnection,
-    is_disconnected: watch::Receiver<bool>,
+    open: OpenConnection,
     address: Arc<str>,
     scripts: Arc<Scripts>,
     metrics: Arc<Metrics>,
@@ -220,6 +37,33 @@ pub(in crate::backends::redis) struct RedisConnection {
 pub(in crate::backends::redis) type ReplyResult = Result<ReplyFields, RedisProblem>;
 
 impl RedisConnection {
+    /// Checks the server, and loads the scripts.
+    pub(super) async fn check(
+        open: OpenConnection,
+        address: &str,
+        scripts: &Arc<Scripts>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, RedisProblem> {
+        let problem = |error| RedisProblem::of(address, &error);
+        let mut commands = open.commands.clone();
+        let info: String = redis::cmd("INFO").query_async(&mut commands).await.map_err(problem)?;
+        let info = ServerInfo::check(address, &info)?;
+        let mut load = redis::pipe();
+        for script in Scripts::load() {
+            load.add_command(script).ignore();
+        }
+        load.query_async::<()>(&mut commands).await.map_err(problem)?;
+        Ok(Self {
+            open,
+            address: address.into(),
+            scripts: Arc::clone(scripts),
+            metrics: Arc::clone(metrics),
+            run_id: info.run.into(),
+            version: info.version.into(),
+            since: Instant::now(),
+        })
+    }
+
     /// Starts a call of a script.
     pub(in crate::backends::redis) fn script(&self, script: Script, key: &str) -> Cmd {
         self.scripts.call(script, key)
@@ -241,9 +85,9 @@ impl RedisConnection {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let mut connection = self.connection.clone();
+        let mut commands = self.open.commands.clone();
         let sent = Instant::now();
-        let values = connection.send_packed_commands(&pipeline, 0, count).await;
+        let values = commands.send_packed_commands(&pipeline, 0, count).await;
         let took = sent.elapsed();
         for script in called {
             self.metrics.redis.called(script, took);
@@ -275,7 +119,7 @@ impl RedisConnection {
     }
 
     /// Checks the server again, since its configuration can be changed while it runs.
-    pub(in crate::backends::redis) async fn check(&self) -> Result<(), RedisProblem> {
+    pub(in crate::backends::redis) async fn check_again(&self) -> Result<(), RedisProblem> {
         let info = self.query(redis::cmd("INFO")).await?;
         ServerInfo::check(&self.address, info.word(0)).map(drop)
     }
@@ -288,11 +132,8 @@ impl RedisConnection {
     /// Waits until the connection is lost.
     pub(in crate::backends::redis) async fn disconnected(&self) -> RedisProblem {
         // The sender is dropped only with the connection.
-        let _ = self
-            .is_disconnected
-            .clone()
-            .wait_for(|is_disconnected| *is_disconnected)
-            .await;
+        let mut is_disconnected = self.open.is_disconnected.clone();
+        let _ = is_disconnected.wait_for(|is_disconnected| *is_disconnected).await;
         RedisProblem::Unreachable {
             address: self.address.to_string(),
             cause: "the connection was cut".to_owned(),
@@ -394,48 +235,5 @@ fn text(value: &Value) -> Option<&str> {
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
         Value::Okay => Some("OK"),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n# Memory\r\n\
-        maxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\n";
-
-    fn check(from: &str, to: &str) -> Result<ServerInfo, String> {
-        ServerInfo::check("host:1", &INFO.replace(from, to)).map_err(|problem| problem.to_string())
-    }
-
-    #[test]
-    fn a_suitable_server_passes_the_check() {
-        let info = check("", "").unwrap();
-        assert_eq!(info.run, "abc");
-        assert!(check("7.0.15", "6.2.0").is_ok());
-    }
-
-    #[test]
-    fn each_unsuitable_server_is_reported_in_one_line() {
-        for (from, to, line) in [
-            (
-                "7.0.15",
-                "6.0.16",
-                "redis at host:1 is 6.0.16, too old: 6.2 is the oldest that works",
-            ),
-            (
-                "noeviction",
-                "allkeys-lru",
-                "redis at host:1 evicts keys (maxmemory-policy allkeys-lru): set it to noeviction",
-            ),
-            (
-                "role:master",
-                "role:slave",
-                "redis at host:1 is a replica: redis.url must name the primary",
-            ),
-            ("run_id", "other", "redis at host:1 answers: INFO without run_id"),
-        ] {
-            assert_eq!(check(from, to), Err(line.to_owned()));
-        }
     }
 }

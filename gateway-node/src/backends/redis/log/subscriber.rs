@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use rustc_hash::FxHashMap;
 use tokio::{sync::watch, time::Instant};
 
@@ -79,18 +79,10 @@ impl Subscriber {
         let shared = Arc::downgrade(&self.shared);
         let replies = replies::channel(&self.shared, self.shared.reply_address);
         let reply_channel = replies.clone().into_bytes();
-        let on_push = move |push: PushInfo| {
-            if push.kind != PushKind::Message {
-                return;
-            }
-            let mut data = push.data.into_iter();
-            let (Some(Value::BulkString(channel)), Some(Value::BulkString(message)), Some(shared)) =
-                (data.next(), data.next(), shared.upgrade())
-            else {
-                return;
-            };
+        let on_message = move |channel: &[u8], message: &[u8]| {
+            let Some(shared) = shared.upgrade() else { return };
             if channel == reply_channel {
-                if let Some((receipt, reply)) = reply_queue::read(&message) {
+                if let Some((receipt, reply)) = reply_queue::read(message) {
                     shared.deliver.replied(receipt, reply);
                 }
             } else if let Some(end) = channel.iter().rposition(|byte| *byte == b':')
@@ -99,10 +91,11 @@ impl Subscriber {
                 hear(&shared, application, message);
             }
         };
-        let (mut connection, mut is_cut) = match self.shared.server.connect(on_push).await {
-            Ok(connected) => connected,
+        let mut open = match self.shared.server.subscriber(on_message).await {
+            Ok(open) => open,
             Err(problem) => return problem,
         };
+        let connection = &mut open.commands;
         if let Err(error) = connection.subscribe(&replies).await {
             return RedisProblem::of(&self.shared.server.address, &error);
         }
@@ -111,17 +104,17 @@ impl Subscriber {
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let desired = self.shared.receivers_changed.notified();
-            if let Err(error) = self.follow_receivers(&mut connection, &mut held).await {
+            if let Err(error) = self.follow_receivers(connection, &mut held).await {
                 return RedisProblem::of(&self.shared.server.address, &error);
             }
             let is_time_to_ping = tokio::select! {
                 () = desired => false,
                 _ = pings.tick() => true,
                 // It changes only once, when the connection is lost.
-                _ = is_cut.changed() => return RedisProblem::Silent { address: self.shared.server.address.clone() },
+                _ = open.is_disconnected.changed() => return RedisProblem::Silent { address: self.shared.server.address.clone() },
             };
             if is_time_to_ping {
-                let pong: redis::RedisResult<String> = redis::cmd("PING").query_async(&mut connection).await;
+                let pong: redis::RedisResult<String> = redis::cmd("PING").query_async(connection).await;
                 if let Err(error) = pong {
                     return RedisProblem::of(&self.shared.server.address, &error);
                 }
@@ -166,21 +159,21 @@ impl Subscriber {
 }
 
 /// Processes a message of an application's channel, if it belongs to this cluster.
-fn hear(shared: &RedisShared, application: &Arc<RedisApplication>, mut message: Vec<u8>) {
-    let Some(prefix) = application.own_prefix(&message) else {
+fn hear(shared: &RedisShared, application: &Arc<RedisApplication>, message: &[u8]) {
+    let Some(prefix) = application.own_prefix(message) else {
         return;
     };
-    message.drain(..prefix);
-    if let Some(ClusterCommand { id, text }) = ClusterCommand::read(&message) {
+    let message = &message[prefix..];
+    if let Some(ClusterCommand { id, text }) = ClusterCommand::read(message) {
         shared.deliver.command_received(&application.name, &text);
         shared.orders.obeyed(application, id);
-    } else if let Some((id, fencing_token)) = owner_in(&message) {
+    } else if let Some((id, fencing_token)) = owner_in(message) {
         shared.deliver.superseded(&Owner {
             application: Arc::clone(&application.name),
             id,
             fencing_token,
         });
     } else {
-        application.log_sender.push(message);
+        application.log_sender.push(message.to_vec());
     }
 }

@@ -102,7 +102,7 @@ impl Maintenance<'_> {
     pub(in crate::backends::redis) async fn check(&self) -> RedisProblem {
         loop {
             sleep(CHECK).await;
-            if let Err(problem) = self.connection.check().await {
+            if let Err(problem) = self.connection.check_again().await {
                 return problem;
             }
         }
