@@ -38,6 +38,8 @@ pub(super) struct ClusterAnswer {
 pub(super) struct AskedNode {
     pub(super) name: String,
     pub(super) version: String,
+    /// 0 from a node that is too old to say.
+    #[serde(default)]
     pub(super) uptime_seconds: u64,
 }
 

@@ -238,6 +238,7 @@ fn nonsense() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
@@ -273,7 +274,7 @@ mod tests {
             drop(server);
         };
         let mut rest = String::new();
-        let (_, read) = tokio::join!(sending, filter.read_to_string(&mut rest));
+        let ((), read) = tokio::join!(sending, filter.read_to_string(&mut rest));
         read.unwrap();
         drop(filter);
         (messages, rest)
@@ -343,5 +344,22 @@ mod tests {
         }
         let endless = format!("*{}\r\n%{0}\r\n|{0}\r\n${0}\r\n", usize::MAX);
         assert_eq!(Frame::first(endless.as_bytes()).unwrap(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_after_a_frame_change_nothing(text in "[$*>%|~_:+\\-0-3a\r\n]{0,24}", more in "[$*>0-3\r\n]{0,8}") {
+            let bytes = text.as_bytes();
+            if let Ok(Some(frame)) = Frame::first(bytes) {
+                let (Frame::Message { length, .. } | Frame::Other { length }) = frame;
+                prop_assert!((1..=bytes.len()).contains(&length));
+                prop_assert_eq!(Frame::first(&bytes[..length]).unwrap(), Some(frame));
+                for incomplete in 0..length {
+                    prop_assert!(matches!(Frame::first(&bytes[..incomplete]), Ok(None)));
+                }
+                let longer = Frame::first(format!("{text}{more}").as_bytes()).unwrap();
+                prop_assert_eq!(longer, Frame::first(bytes).unwrap());
+            }
+        }
     }
 }
