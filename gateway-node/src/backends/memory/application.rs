@@ -8,13 +8,14 @@ use shared::{
     guild::GuildId,
     routing::Delivery,
     session_id::SessionId,
-    v1::{Report, ReportedGuilds, payload::GuildCount},
+    v1::{Report, payload::GuildCount},
 };
 use smallvec::SmallVec;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     jobs::{Assignment, JobTable},
+    report_state::{DelayedReport, Sums},
     requests::Requests,
     rotation::Rotation,
     scopes::{ScopeCounts, Watcher},
@@ -22,9 +23,7 @@ use super::{
 };
 use crate::backplane::{
     Audience, DeliveredJob, Entry, Epoch, JobLimits, Joined, Joining, JoiningTicket, Position, Publication,
-    PublishError, ReportLimits,
-    report_changes::{ReportChanges, guilds},
-    report_rates::ReportRates,
+    PublishError, ReportLimits, report_changes::guilds, report_rates::ReportRates,
 };
 use crate::clock;
 
@@ -37,12 +36,12 @@ pub(super) struct MemoryApplication {
     /// The sessions that reported each guild, so that a guild reported by several counts once.
     pub(super) reporters: FxHashMap<GuildId, SmallVec<[SessionId; 2]>>,
     pub(super) scopes: ScopeCounts,
-    sums: Sums,
-    rates: ReportRates,
+    pub(super) sums: Sums,
+    pub(super) rates: ReportRates,
     /// The sessions with a delayed report, in the order in which they started to wait.
-    waiting: VecDeque<SessionId>,
+    pub(super) waiting: VecDeque<SessionId>,
     /// The events whose receivers have ended.
-    unreceived: Waiting,
+    pub(super) unreceived: Waiting,
     broadcast: GuildCount,
     count_event: Arc<str>,
     pub(super) requests: Requests,
@@ -51,45 +50,14 @@ pub(super) struct MemoryApplication {
     pub(super) requests_given: u64,
 }
 
-/// Sums of the counts that bots reported. They are `u128` because ten thousand bots that each report the largest
-/// integer overflow 64 bits.
-#[derive(Default)]
-struct Sums {
-    guilds: u128,
-    guild_members: u128,
-    cached_guild_members: u128,
-}
-
-impl Sums {
-    fn add(&mut self, report: &Report) {
-        self.guilds += u128::from(count(report));
-        self.guild_members += u128::from(report.guild_members);
-        self.cached_guild_members += u128::from(report.cached_guild_members);
-    }
-
-    fn remove(&mut self, report: &Report) {
-        self.guilds -= u128::from(count(report));
-        self.guild_members -= u128::from(report.guild_members);
-        self.cached_guild_members -= u128::from(report.cached_guild_members);
-    }
-}
-
-/// The number of guilds that a report counts without listing their ids.
-const fn count(report: &Report) -> u64 {
-    match report.guilds {
-        ReportedGuilds::Count(count) => count,
-        ReportedGuilds::Ids(_) => 0,
-    }
-}
-
 pub(super) struct MemberState {
     pub(super) kind: ClientType,
     pub(super) ticket: Option<JoiningTicket>,
     /// The number of the last request that it was given.
     pub(super) last_request: u64,
     /// Boxed, like the next, because idle members have none.
-    report: Option<Box<Report>>,
-    waiting: Option<Box<DelayedReport>>,
+    pub(super) report: Option<Box<Report>>,
+    pub(super) waiting: Option<Box<DelayedReport>>,
 }
 
 impl MemberState {
@@ -105,15 +73,6 @@ impl MemberState {
         let watched = self.report.as_deref().map_or(&[][..], guilds);
         self.kind != ClientType::Bot && watched.binary_search(&guild).is_ok()
     }
-}
-
-/// A report that waits for its key's allowance.
-struct DelayedReport {
-    /// The id of the key that it is charged to.
-    key: Arc<str>,
-    report: Report,
-    /// Whoever waits until it or a later report is applied.
-    applied: Vec<oneshot::Sender<Position>>,
 }
 
 impl MemoryApplication {
@@ -191,7 +150,7 @@ impl MemoryApplication {
     }
 
     /// Appends events addressed to one session.
-    fn entries_for(&mut self, id: SessionId, events: Vec<WaitingEvent>, epoch: Epoch) -> Vec<Entry> {
+    pub(super) fn entries_for(&mut self, id: SessionId, events: Vec<WaitingEvent>, epoch: Epoch) -> Vec<Entry> {
         let audience = |event: &Publication| match &event.delivery {
             Delivery::Guild(guild) => Audience::Reporters {
                 guild: *guild,
@@ -284,134 +243,6 @@ impl MemoryApplication {
                 self.scopes.leave(ticket.user.as_ref(), member.kind);
             }
             self.forget(id, watcher, member.report);
-        }
-    }
-
-    /// Replaces the report of a bot that is still connected, or the guilds that another session watches. Returns the
-    /// entries that waited for a bot with its guilds, or the receiver of the position at which the report is applied, if
-    /// it has to wait for its key's allowance.
-    pub(super) fn report(
-        &mut self,
-        id: SessionId,
-        key: &Arc<str>,
-        report: Report,
-        epoch: Epoch,
-        now: Instant,
-    ) -> Result<Vec<Entry>, oneshot::Receiver<Position>> {
-        let Some(member) = self.members.get_mut(&id) else {
-            return Ok(Vec::new());
-        };
-        let was_waiting = member.waiting.is_some();
-        if was_waiting || !self.rates.wait(key, now).is_zero() {
-            let (answer, answered) = oneshot::channel();
-            let mut applied = member.waiting.take().map_or_else(Vec::new, |delayed| delayed.applied);
-            applied.push(answer);
-            member.waiting = Some(Box::new(DelayedReport {
-                key: Arc::clone(key),
-                report,
-                applied,
-            }));
-            if !was_waiting {
-                self.waiting.push_back(id);
-            }
-            return Err(answered);
-        }
-        Ok(self.apply(id, key, report, epoch, now))
-    }
-
-    /// Applies the delayed reports whose keys have an allowance. Returns when to call it again, if some still wait, and
-    /// the entries that waited for sessions with the reported guilds.
-    pub(super) fn apply_waiting(&mut self, epoch: Epoch, now: Instant) -> (Option<Instant>, Vec<Entry>) {
-        let mut next: Option<Instant> = None;
-        let mut entries = Vec::new();
-        for _ in 0..self.waiting.len() {
-            let Some(id) = self.waiting.pop_front() else { break };
-            let Some(member) = self.members.get_mut(&id) else {
-                continue;
-            };
-            let Some(delayed) = member.waiting.take() else {
-                continue;
-            };
-            let wait = self.rates.wait(&delayed.key, now);
-            if wait.is_zero() {
-                entries.extend(self.apply(id, &delayed.key, delayed.report, epoch, now));
-                let offset = self.top;
-                for applied in delayed.applied {
-                    let _ = applied.send(Position { offset, epoch });
-                }
-            } else {
-                member.waiting = Some(delayed);
-                self.waiting.push_back(id);
-                next = next.into_iter().chain([now + wait]).min();
-            }
-        }
-        (next, entries)
-    }
-
-    fn apply(&mut self, id: SessionId, key: &Arc<str>, report: Report, epoch: Epoch, now: Instant) -> Vec<Entry> {
-        let Some(member) = self.members.get_mut(&id) else {
-            return Vec::new();
-        };
-        let (kind, watcher) = (member.kind, member.watcher());
-        let changes = ReportChanges::between(member.report.as_deref(), &report);
-        let previous = member.report.take();
-        self.rates.charge(key, changes.len(), now);
-        if let Some(previous) = previous {
-            self.sums.remove(&previous);
-        }
-        for guild in &changes.removed {
-            self.unlist(*guild, id, watcher);
-        }
-        let mut entries = Vec::new();
-        if kind == ClientType::Bot && !self.unreceived.is_empty() {
-            let events = self.unreceived.take_for(&Arrival {
-                session: id,
-                kind,
-                guilds: Some(&changes.added.iter().copied().collect()),
-            });
-            entries = self.entries_for(id, events, epoch);
-        }
-        for guild in changes.added {
-            if kind == ClientType::Bot {
-                self.reporters.entry(guild).or_default().push(id);
-            } else {
-                self.scopes.watch(guild, watcher);
-            }
-        }
-        self.sums.add(&report);
-        if let Some(member) = self.members.get_mut(&id) {
-            member.report = Some(Box::new(report));
-        }
-        entries
-    }
-
-    fn forget(&mut self, id: SessionId, watcher: Watcher, report: Option<Box<Report>>) {
-        let Some(report) = report else { return };
-        self.sums.remove(&report);
-        for guild in guilds(&report) {
-            self.unlist(*guild, id, watcher);
-        }
-    }
-
-    fn unlist(&mut self, guild: GuildId, id: SessionId, watcher: Watcher) {
-        if watcher.kind != ClientType::Bot {
-            return self.scopes.unwatch(guild, watcher);
-        }
-        if let Some(reporters) = self.reporters.get_mut(&guild) {
-            reporters.retain(|reporter| *reporter != id);
-            if reporters.is_empty() {
-                self.reporters.remove(&guild);
-            }
-        }
-    }
-
-    /// The totals over all live bots: distinct guild ids plus reported counts.
-    fn counts(&self) -> GuildCount {
-        let saturated = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
-        GuildCount {
-            guilds: saturated(self.sums.guilds + self.reporters.len() as u128),
-            guild_members: saturated(self.sums.guild_members),
-            cached_guild_members: saturated(self.sums.cached_guild_members),
         }
     }
 

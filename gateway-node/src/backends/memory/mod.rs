@@ -4,6 +4,8 @@ mod application;
 mod ids;
 mod jobs;
 mod receivers;
+mod report_state;
+mod reports;
 mod requests;
 mod rotation;
 mod scopes;
