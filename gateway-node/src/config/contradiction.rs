@@ -61,6 +61,13 @@ fn redis(settings: &Settings) -> Result<(), ConfigError> {
     if !scheme.ends_with("unix") && rest[boundary(rest, authority)..].contains('@') {
         return Err(settings.problem("redis.url", REDIS_URL));
     }
+    if rest.contains('#') {
+        return Err(settings.problem(
+            "redis.url",
+            "a URL without #: with rediss://, the certificate of the server is always checked, against redis.ca if it \
+             is set",
+        ));
+    }
     if scheme != "rediss"
         && let Some(file) = redis_files(settings).next()
     {

@@ -54,6 +54,11 @@ async fn check_config_rejects_every_file_that_serve_rejects() {
         (redis("rediss://127.0.0.1:1", "ca = \"one.key\""), vec!["redis.ca = "]),
         (redis("rediss://127.0.0.1:1", "ca = \"no.pem\""), vec!["redis.ca = "]),
         (redis(good, "ca = \"one.pem\""), vec!["redis.ca = "]),
+        (redis("rediss://127.0.0.1:1/#insecure", ""), vec!["redis.url = "]),
+        (
+            redis("rediss://127.0.0.1:1", "certificate = \"one.pem\"\nkey = \"other.key\""),
+            vec!["redis.certificate = "],
+        ),
         (
             "[server]\nbind = \"127.0.0.1:9\"\n[admin]\nbind = \"0.0.0.0:9\"\n".to_owned(),
             vec!["admin.bind = "],

@@ -56,6 +56,21 @@ fn an_unencoded_password_is_refused_with_advice() {
 }
 
 #[test]
+fn the_check_of_the_certificate_of_redis_cannot_be_turned_off() {
+    for url in [
+        "rediss://host/#insecure",
+        "rediss://host#insecure",
+        "redis://host/0#hunter2",
+    ] {
+        refuses(
+            &format!("[redis]\nurl = '{url}'"),
+            "redis.url = <redacted> in u.toml: expected a URL without #: with rediss://, the certificate of the server \
+             is always checked, against redis.ca if it is set",
+        );
+    }
+}
+
+#[test]
 fn two_listeners_cannot_share_an_address() {
     refuses(
         "[server]\nbind = '127.0.0.1:9'\n[admin]\nbind = '127.0.0.1:9'",
