@@ -170,14 +170,14 @@ impl fmt::Display for ScaleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:>9}{:>26}{:>26}{:>9}",
+            "{:>9}{:>28}{:>26}{:>9}",
             "sessions", "gateway, CPU us / delivery", "bare loop", "ratio"
         )?;
         for point in &self.points {
             let cell = |spread: &FigureSpread| format!("{:.2} ({:.2}-{:.2})", spread.median, spread.min, spread.max);
             writeln!(
                 f,
-                "{:>9}{:>26}{:>26}{:>9.2}",
+                "{:>9}{:>28}{:>26}{:>9.2}",
                 point.sockets,
                 cell(&point.gateway),
                 cell(&point.baseline),
@@ -187,7 +187,7 @@ impl fmt::Display for ScaleReport {
         if let Some(cluster) = &self.cluster {
             writeln!(
                 f,
-                "{:>9}{:>26.2}  three nodes and a Redis, {:.2} KiB / session",
+                "{:>9}{:>28.2}  three nodes and a Redis, {:.2} KiB / session",
                 cluster.sockets, cluster.cpu_us_per_delivery, cluster.kib_per_session
             )?;
         }
