@@ -41,7 +41,7 @@ fn allowed() -> FolderGraph {
 fn is_test_code(path: &Path) -> bool {
     path.iter().any(|part| {
         let part = part.to_str().unwrap();
-        part.ends_with("tests.rs") || part.ends_with("tests") || ["conformance", "test_server.rs"].contains(&part)
+        part.starts_with("test_") || part.ends_with("tests.rs") || part.ends_with("tests") || part == "conformance"
     })
 }
 

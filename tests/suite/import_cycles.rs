@@ -37,7 +37,7 @@ impl Sources {
             let below = path.strip_prefix(src).unwrap().with_extension("");
             let mut module: ModulePath = below.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
             let is_for_tests =
-                |part: &String| part.ends_with("tests") || part == "conformance" || part == "test_server";
+                |part: &String| part.starts_with("test_") || part.ends_with("tests") || part == "conformance";
             if module.iter().any(is_for_tests) {
                 continue;
             }

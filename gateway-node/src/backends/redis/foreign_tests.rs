@@ -4,8 +4,8 @@
 use super::{
     RedisSessions,
     sessions::tests::record,
+    test_node::{APPLICATION, ClusterNode, PROMPT, eventually},
     test_server::TestServer,
-    tests::{APPLICATION, ClusterNode, PROMPT, eventually},
 };
 use crate::{backplane::Epoch, resume::Store};
 

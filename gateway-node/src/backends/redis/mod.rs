@@ -6,9 +6,10 @@
 //! join, leave, report ─▶ members ─▶ connection    periodic: leases, log heads, counts, reaping
 //! ```
 //!
-//! A `RedisConnection` is one checked connection. Everything that uses it ends with it; `ConnectionSupervisor` makes the next one, registers the
-//! node under a higher fence, and starts everything again. The scripts refuse commands that a lost connection still
-//! delivers, so nothing is repeated blindly. The keys are described in `scripts/functions/keys.lua`.
+//! A `RedisConnection` is one checked connection. Everything that uses it ends with it; `ConnectionSupervisor` makes the
+//! next one, registers the node under a higher fence, and starts everything again. The scripts refuse commands that a
+//! lost connection still delivers, so nothing is repeated blindly. The keys are described in
+//! `scripts/functions/keys.lua`.
 
 mod application;
 mod backplane;
@@ -33,6 +34,8 @@ mod report_tests;
 mod scripts;
 mod sessions;
 mod shared;
+#[cfg(test)]
+mod test_node;
 #[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]

@@ -6,8 +6,8 @@ use shared::{guild::GuildId, routing::Delivery};
 use tokio::time::sleep;
 
 use super::{
+    test_node::{APPLICATION, ClusterNode, PROMPT, eventually},
     test_server::TestServer,
-    tests::{APPLICATION, ClusterNode, PROMPT, eventually},
 };
 use crate::backplane::{Audience, Backplane, PublishError};
 

@@ -6,8 +6,8 @@ use shared::{
 };
 
 use super::{
+    test_node::{APPLICATION, ClusterNode, eventually},
     test_server::TestServer,
-    tests::{APPLICATION, ClusterNode, eventually},
 };
 use crate::backplane::{Backplane as _, ReportLimits};
 

@@ -3,280 +3,16 @@
 //! The behaviour required of any backplane is tested in the conformance suite; real processes under load are tested in
 //! the fault suite.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use shared::{
-    client_type::ClientType,
-    guild::GuildId,
-    routing::Delivery,
-    session_id::SessionId,
-    v1::{Report, ReportedGuilds, payload::GuildCount},
+use shared::{guild::GuildId, routing::Delivery};
+
+use super::{
+    RedisOptions,
+    test_node::{APPLICATION, ClusterNode, LEASE, PROMPT, WAIT, eventually},
+    test_server::TestServer,
 };
-use tokio::task::JoinHandle;
-
-use super::{RedisBackplane, RedisOptions, test_server::TestServer};
-use crate::backplane::{
-    Backplane, Deliver, Entry, Idempotency, JoinError, Joined, Joining, Position, Publication, PublishError,
-    Publishing, ReportLimits, WhenUnavailable,
-};
-
-pub(super) const APPLICATION: &str = "utilbot";
-const LEASE: Duration = Duration::from_secs(1);
-/// How long to wait for something that is certain to happen.
-const WAIT: Duration = Duration::from_secs(20);
-
-#[derive(Default)]
-pub(super) struct SeenEvents {
-    entries: Mutex<Vec<Entry>>,
-    lost: Mutex<u64>,
-    gap: Mutex<usize>,
-}
-
-impl Deliver for SeenEvents {
-    fn superseded(&self, _: &crate::backplane::Owner) {}
-
-    fn has_room(&self, _: usize) -> bool {
-        true
-    }
-
-    fn wait_for_room(&self, _: usize) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn deliver(&self, entry: Entry) {
-        self.entries.lock().push(entry);
-    }
-
-    fn no_receiver(&self, _: &str, _: &str) {}
-
-    fn lost(&self, _: &str, entries: u64) {
-        *self.lost.lock() += entries;
-    }
-
-    fn gap(&self, _: &Arc<str>) {
-        *self.gap.lock() += 1;
-    }
-}
-
-impl SeenEvents {
-    /// The number of lost entries.
-    pub(super) fn lost(&self) -> u64 {
-        *self.lost.lock()
-    }
-
-    /// How often a gap was reported to the sessions.
-    pub(super) fn gap(&self) -> usize {
-        *self.gap.lock()
-    }
-
-    /// The first event that was delivered.
-    pub(super) fn first_event(&self) -> Entry {
-        let entries = self.entries.lock();
-        let event = entries.iter().find(|entry| &*entry.name == "event");
-        event.expect("an event").clone()
-    }
-
-    /// The numbers in the delivered events, in order.
-    pub(super) fn numbers(&self) -> Vec<u64> {
-        let entries = self.entries.lock();
-        let events = entries.iter().filter(|entry| &*entry.name == "event");
-        events
-            .map(|entry| entry.d[5..entry.d.len() - 1].parse().unwrap())
-            .collect()
-    }
-
-    /// The data of every entry with this name, in order.
-    pub(super) fn named(&self, name: &str) -> Vec<String> {
-        let entries = self.entries.lock();
-        let named = entries.iter().filter(|entry| &*entry.name == name);
-        named.map(|entry| entry.d.to_string()).collect()
-    }
-
-    /// How often counts were broadcast.
-    pub(super) fn times_told(&self) -> usize {
-        self.named(GuildCount::NAME).len()
-    }
-
-    fn last_counts(&self) -> Option<String> {
-        let entries = self.entries.lock();
-        let counts = entries.iter().rev().find(|entry| &*entry.name == GuildCount::NAME);
-        counts.map(|entry| entry.d.to_string())
-    }
-}
-
-/// A node without clients.
-pub(super) struct ClusterNode {
-    pub(super) backplane: RedisBackplane,
-    pub(super) seen: Arc<SeenEvents>,
-    driving: JoinHandle<()>,
-}
-
-impl ClusterNode {
-    /// Starts a node and waits until it is ready.
-    pub(super) async fn start(server: &TestServer, incarnation: u64) -> Self {
-        let node = Self::start_unready(server, incarnation);
-        node.ready().await;
-        node
-    }
-
-    fn start_unready(server: &TestServer, incarnation: u64) -> Self {
-        Self::start_with(server, incarnation, ReportLimits::default())
-    }
-
-    pub(super) fn start_with(server: &TestServer, incarnation: u64, reports: ReportLimits) -> Self {
-        Self::start_with_options(RedisOptions {
-            reports,
-            lease: LEASE,
-            count_interval: Duration::from_millis(50),
-            ..server.options(incarnation)
-        })
-    }
-
-    fn start_with_options(options: RedisOptions) -> Self {
-        let seen = Arc::new(SeenEvents::default());
-        let (backplane, driving) = RedisBackplane::new(options, seen.clone()).unwrap();
-        Self {
-            backplane,
-            seen,
-            driving: tokio::spawn(driving),
-        }
-    }
-
-    pub(super) async fn ready(&self) {
-        eventually("a node that is ready", || {
-            let status = self.backplane.status();
-            status.ready && status.available
-        })
-        .await;
-    }
-
-    async fn available(&self) {
-        eventually("a node with its server", || self.backplane.status().available).await;
-    }
-
-    pub(super) async fn away(&self) {
-        eventually("a node without its server", || !self.backplane.status().available).await;
-    }
-
-    /// Stops the node abruptly, as a kill does.
-    pub(super) fn kill(self) -> Arc<SeenEvents> {
-        self.driving.abort();
-        self.seen
-    }
-
-    async fn try_join(&self) -> Result<Joined, JoinError> {
-        let joining = Joining {
-            application: APPLICATION.into(),
-            kind: ClientType::Bot,
-            ticket: None,
-            worker: None,
-        };
-        let joined = self.backplane.join(joining).await?;
-        self.backplane.ready(APPLICATION, joined.id);
-        eventually("a session that has entered", || self.backplane.is_flushed()).await;
-        Ok(joined)
-    }
-
-    pub(super) async fn join(&self) -> Joined {
-        self.try_join().await.unwrap()
-    }
-
-    pub(super) fn report(&self, id: SessionId, guilds: &[u64]) {
-        let report = Report {
-            guilds: ReportedGuilds::Ids(guilds.iter().copied().map(GuildId::from_raw).collect()),
-            guild_members: 10,
-            cached_guild_members: 1,
-            shard: None,
-        };
-        drop(self.backplane.report(APPLICATION, id, &"bot".into(), report));
-    }
-
-    pub(super) async fn published(&self, guilds: u64, bots: u64) {
-        let expected = GuildCount {
-            guilds,
-            guild_members: 10 * bots,
-            cached_guild_members: bots,
-        };
-        eventually(&expected.d(), || self.seen.last_counts() == Some(expected.d())).await;
-    }
-
-    /// Publishes an event with this number.
-    pub(super) async fn publish(
-        &self,
-        number: u64,
-        when_unavailable: WhenUnavailable,
-    ) -> Result<Position, PublishError> {
-        self.publish_to(number, Delivery::All, when_unavailable).await
-    }
-
-    /// Publishes an event with this number and an idempotency key.
-    async fn publish_once(&self, number: u64, key: &str) -> Result<Position, PublishError> {
-        let idempotency = Idempotency {
-            key: key.into(),
-            digest: 7,
-        };
-        let publishing = Publishing {
-            idempotency: Some(idempotency),
-            ..publishing(number, Delivery::All, PROMPT)
-        };
-        Ok(self.backplane.publish(publishing).await?[0])
-    }
-
-    pub(super) async fn publish_to(
-        &self,
-        number: u64,
-        delivery: Delivery,
-        when_unavailable: WhenUnavailable,
-    ) -> Result<Position, PublishError> {
-        let publishing = publishing(number, delivery, when_unavailable);
-        Ok(self.backplane.publish(publishing).await?[0])
-    }
-
-    pub(super) async fn saw(&self, numbers: impl IntoIterator<Item = u64>) {
-        let expected: Vec<_> = numbers.into_iter().collect();
-        eventually(&format!("{} events", expected.len()), || {
-            self.seen.numbers().len() >= expected.len()
-        })
-        .await;
-        assert_eq!(self.seen.numbers(), expected);
-    }
-}
-
-fn publishing(number: u64, delivery: Delivery, when_unavailable: WhenUnavailable) -> Publishing {
-    let event = Publication {
-        name: "event".into(),
-        receivers: ClientType::Bot.into(),
-        require_receiver: delivery != Delivery::All,
-        delivery,
-        author: None,
-        user: None,
-        to_tickets: false,
-        trace: None,
-        request: None,
-        job: None,
-        discord: None,
-        d: format!(r#"{{"n":{number}}}"#).into(),
-    };
-    Publishing {
-        application: APPLICATION.into(),
-        events: vec![event],
-        idempotency: None,
-        when_unavailable,
-    }
-}
-
-pub(super) const PROMPT: WhenUnavailable = WhenUnavailable::Fail;
-
-pub(super) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
-    let seeing = async {
-        while !is_true() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    let seen = tokio::time::timeout(WAIT, seeing).await;
-    assert!(seen.is_ok(), "waited {WAIT:?} in vain for {what}");
-}
+use crate::backplane::{Backplane as _, JoinError, PublishError, WhenUnavailable};
 
 #[tokio::test]
 async fn events_reach_every_node_once_and_in_order() {
@@ -343,7 +79,7 @@ async fn a_returning_server_gets_all_sessions_and_held_events() {
     assert!(held.iter().all(Result::is_ok), "{held:?}");
     for node in &nodes {
         node.saw(0..=50).await;
-        assert_eq!((*node.seen.lost.lock(), *node.seen.gap.lock()), (0, 0));
+        assert_eq!((node.seen.lost(), node.seen.gap()), (0, 0));
     }
     // No live session was removed, and a new session receives the full counts.
     tokio::time::sleep(2 * LEASE).await;
@@ -389,9 +125,9 @@ async fn lost_entries_are_counted_and_later_ones_are_delivered() {
     }
     for node in &nodes {
         node.saw(0..30).await;
-        assert_eq!(*node.seen.lost.lock(), 10);
+        assert_eq!(node.seen.lost(), 10);
         // They were delivered here before they were lost.
-        assert_eq!(*node.seen.gap.lock(), 0);
+        assert_eq!(node.seen.gap(), 0);
     }
 }
 
@@ -549,8 +285,8 @@ async fn trimming_undelivered_entries_reports_a_gap() {
     let hidden = "local top = redis.call('HINCRBY', KEYS[1]..'log:head', 'top', 5); \
                   redis.call('HSET', KEYS[1]..'log:head', 'trimmed', top)";
     server.cli(&["EVAL", hidden, "1", "test:{utilbot}:"]);
-    eventually("a reported gap", || *node.seen.gap.lock() == 1).await;
-    assert_eq!(*node.seen.lost.lock(), 5);
+    eventually("a reported gap", || node.seen.gap() == 1).await;
+    assert_eq!(node.seen.lost(), 5);
     node.publish(1, PROMPT).await.unwrap();
     node.saw([0, 1]).await;
 }
@@ -568,16 +304,12 @@ async fn a_report_sent_in_parts_changes_the_counts_once() {
     node.report(bot.id, &guilds);
     other.published(10_000, 1).await;
     // No intermediate counts were broadcast.
-    let counts = |seen: &SeenEvents| {
-        let entries = seen.entries.lock();
-        entries.iter().filter(|entry| &*entry.name == GuildCount::NAME).count()
-    };
-    assert_eq!(counts(&other.seen), 1);
+    assert_eq!(other.seen.times_told(), 1);
     node.report(bot.id, &guilds[5000..]);
     other.published(5000, 1).await;
     node.backplane.leave(APPLICATION, bot.id);
     other.published(0, 0).await;
-    assert_eq!(counts(&other.seen), 3);
+    assert_eq!(other.seen.times_told(), 3);
     let left = server.cli(&["KEYS", "test:{utilbot}:report:*"]);
     assert_eq!(left.trim(), "");
 }

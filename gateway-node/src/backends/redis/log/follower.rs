@@ -10,13 +10,14 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use rustc_hash::{FxBuildHasher, FxHashSet};
+use rustc_hash::FxBuildHasher;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     channel::LogReceiver,
+    delivered_origins::DeliveredOrigins,
     log_head::LogHead,
-    wire::{self, Origin, StoredEntry},
+    wire::{self, StoredEntry},
 };
 use crate::{
     backends::redis::{
@@ -29,9 +30,6 @@ use crate::{
 
 /// The maximum number of entries read at once, and of messages that are processed before anything else is looked at.
 const PAGE: usize = 64;
-/// How many origins of the latest entries are remembered, to recognise an event that is appended again after the server
-/// has lost it.
-const ORIGINS: usize = 4096;
 /// How many of the latest messages are remembered, to detect that a forged one arrived before the genuine one.
 const HEARD: usize = 64;
 /// How many sessions are carried over to a new epoch in one call.
@@ -47,13 +45,10 @@ pub(in crate::backends::redis) struct Follower {
     subscribed: watch::Receiver<Option<Instant>>,
     head: watch::Receiver<Option<LogHead>>,
     connection: watch::Receiver<Option<RedisConnection>>,
-    /// The offsets and origins of the latest entries delivered here.
-    origins: VecDeque<(u64, Origin)>,
+    /// The origins of the entries delivered here.
+    origins: DeliveredOrigins,
     /// The offsets of the latest entries delivered from messages, with hashes of their bodies.
     heard: VecDeque<(u64, u64)>,
-    /// Origins of entries that were delivered here and that the server has since lost. If such an event is appended
-    /// again, that is for the sessions that do not have it.
-    delivered_before: FxHashSet<Origin>,
     /// Whether the guild state may not match the entries delivered, and has to be read again.
     guilds_are_stale: bool,
     /// Discord sessions whose checkpoints must be moved to the current epoch before any entry of it is delivered.
@@ -77,9 +72,8 @@ impl Follower {
             log_receiver,
             subscribed,
             connection,
-            origins: VecDeque::new(),
+            origins: DeliveredOrigins::default(),
             heard: VecDeque::new(),
-            delivered_before: FxHashSet::default(),
             guilds_are_stale: false,
             uncarried: Vec::new(),
         }
@@ -114,7 +108,7 @@ impl Follower {
                         // There are no receivers.
                         self.application.progress().cursor = None;
                         self.deliver.reset(&self.application.name, None);
-                        self.origins.clear();
+                        self.origins.restart();
                         self.heard.clear();
                     }
                 }
@@ -305,19 +299,11 @@ impl Follower {
         if head.kept.is_none() {
             self.application.members.sweep(truncation.kept);
         }
-        // Entries beyond the cut were delivered here. They return only if their sender publishes them again.
-        let is_cut_off = |(offset, _): &&(u64, Origin)| *offset > truncation.kept;
-        let lost = self.origins.iter().filter(is_cut_off).map(|(_, origin)| *origin);
-        if self.delivered_before.len() > ORIGINS {
-            // Senders whose publications were unanswered then have given up by now.
-            self.delivered_before.clear();
-        }
-        self.delivered_before.extend(lost);
+        self.origins.cut_off(truncation.kept);
         if truncation.is_diverged {
             // The sessions that received these are closed, and new sessions do not have them.
-            self.delivered_before.clear();
+            self.origins.forget_lost();
         }
-        self.origins.retain(|(offset, _)| *offset <= truncation.kept);
         self.heard.clear();
         if truncation.gone > 0 {
             log::error!(application = name, entries = truncation.gone; "redis has lost entries that it had accepted");
@@ -447,7 +433,7 @@ impl Follower {
                 if let Some(accepted) = self.application.acceptances.take(origin) {
                     stored.entry.accepted = accepted;
                 }
-                let was_delivered = origin != 0 && self.delivered_before.remove(&origin);
+                let was_delivered = self.origins.take_lost(origin);
                 let is_for_us = !was_delivered && self.is_for_us(&stored).await;
                 if was_delivered && stored.owners.contains(&self.application.registration().owner) {
                     self.application.members.ack(position.offset);
@@ -460,11 +446,8 @@ impl Follower {
                 } else {
                     self.deliver.skip(stored.entry);
                 }
-                if origin != 0 && (is_for_us || was_delivered) {
-                    if self.origins.len() == ORIGINS {
-                        self.origins.pop_front();
-                    }
-                    self.origins.push_back((position.offset, origin));
+                if is_for_us || was_delivered {
+                    self.origins.record(position.offset, origin);
                 }
             }
             Err(error) => log::error!(application = self.application.name, offset = position.offset; "{error}"),

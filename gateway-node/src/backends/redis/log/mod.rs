@@ -3,6 +3,8 @@
 pub(in crate::backends::redis) mod acceptances;
 pub(in crate::backends::redis) mod bounds;
 pub(in crate::backends::redis) mod channel;
+mod delivered_origins;
+mod event_head;
 pub(in crate::backends::redis) mod follower;
 mod label;
 pub(in crate::backends::redis) mod log_head;

@@ -6,8 +6,9 @@ use redis::Cmd;
 
 use super::{
     bounds::LogBounds,
+    event_head::EventHead,
     publish_queue::QueuedPublication,
-    wire::{self, EventHead, NONE},
+    wire::{self, NONE},
 };
 use crate::{
     backends::redis::{
@@ -83,7 +84,7 @@ impl PublishCall {
     pub(super) fn command(&self, bounds: &PublishBounds, connection: &RedisConnection) -> Cmd {
         let heads_of = |item: &QueuedPublication| -> Vec<EventHead> {
             let events = (item.origin..).zip(&item.events);
-            events.map(|(origin, event)| wire::head(event, origin)).collect()
+            events.map(|(origin, event)| EventHead::of(event, origin)).collect()
         };
         let heads: Vec<_> = self.items.iter().map(heads_of).collect();
         let are_broadcasts = self.are_broadcasts(&heads);

@@ -7,8 +7,8 @@ use shared::discord::{Filter, Intents, Presence, Shard, Status, Version};
 use crate::{
     backends::redis::{
         RedisSessions,
+        test_node::{APPLICATION, ClusterNode, PROMPT, eventually},
         test_server::TestServer,
-        tests::{APPLICATION, ClusterNode, PROMPT, eventually},
     },
     backplane::{Backplane, Owner, Position},
     resume::{
