@@ -42,8 +42,9 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Creates an event with this data that goes where the table routes it. It has no sender yet.
-    pub fn routed(route: Route<'_>, d: &str) -> Self {
+    /// Creates an event with this data that goes where the table routes it, from a session of this user. It has no author
+    /// yet.
+    pub fn routed(route: Route<'_>, d: &str, user: Option<UserId>) -> Self {
         let header = || Arc::new(Header::of(route.name, d, Target::All, None));
         Self {
             name: Arc::clone(route.name),
@@ -51,7 +52,7 @@ impl Publication {
             delivery: route.delivery,
             author: None,
             require_receiver: route.require_receiver,
-            user: None,
+            user,
             to_tickets: route.to_tickets,
             trace: None,
             request: None,

@@ -287,7 +287,7 @@ impl PublishBody<'_> {
                 Ok(route) => {
                     let d = self.d.map_or("{}", RawValue::get);
                     let reply_timeout = route.reply_timeout;
-                    return Ok((Publication::routed(route, d), reply_timeout));
+                    return Ok((Publication::routed(route, d, None), reply_timeout));
                 }
                 Err(problems) if problems.iter().any(|problem| problem.kind == ProblemKind::NotAllowed) => {
                     refused = ApiError::NotAllowed(sentence(&problems));

@@ -369,10 +369,7 @@ impl V1 {
 
 /// Builds the publication of an event that the table routes. It names the user of the session's ticket.
 fn publication(route: Route<'_>, d: &str, rights: Option<&TicketRights>) -> Publication {
-    Publication {
-        user: rights.and_then(|rights| rights.user.clone()),
-        ..Publication::routed(route, d)
-    }
+    Publication::routed(route, d, rights.and_then(|rights| rights.user.clone()))
 }
 
 impl Protocol for V1 {
