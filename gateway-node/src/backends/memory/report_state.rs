@@ -43,6 +43,6 @@ pub(super) struct DelayedReport {
     /// The id of the key that it is charged to.
     pub(super) key: Arc<str>,
     pub(super) report: Report,
-    /// Whoever waits until it or a later report is applied.
+    /// Where to send the position at which it, or a later report in its place, is applied: one for each caller.
     pub(super) applied: Vec<oneshot::Sender<Position>>,
 }
