@@ -53,17 +53,9 @@ mod tests {
     fn event(name: &str, d: &str, target: Option<Target>) -> Publication {
         Publication {
             name: name.into(),
-            receivers: ClientTypes::NONE,
-            delivery: Delivery::All,
-            author: None,
-            require_receiver: false,
-            user: None,
-            to_tickets: false,
-            trace: None,
-            request: None,
-            job: None,
             discord: target.map(|target| Arc::new(Header::of(name, d, target, None))),
             d: d.into(),
+            ..Publication::example(Delivery::All, ClientTypes::NONE)
         }
     }
 

@@ -42,6 +42,25 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// Returns an event `n` for tests, with nothing that is optional.
+    #[cfg(test)]
+    pub(crate) fn example(delivery: Delivery, receivers: ClientTypes) -> Self {
+        Self {
+            name: "n".into(),
+            receivers,
+            delivery,
+            author: None,
+            require_receiver: false,
+            user: None,
+            to_tickets: false,
+            trace: None,
+            request: None,
+            job: None,
+            discord: None,
+            d: "{}".into(),
+        }
+    }
+
     /// Creates an event with this data that goes where the table routes it, from a session of this user. It has no author
     /// yet.
     pub fn routed(route: Route<'_>, d: &str, user: Option<UserId>) -> Self {

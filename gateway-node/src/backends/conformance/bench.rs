@@ -220,17 +220,10 @@ impl BackplaneBench {
 pub(super) fn event(delivery: Delivery, to: ClientTypes, author: Option<SessionId>) -> Publication {
     Publication {
         name: "event".into(),
-        receivers: to,
         require_receiver: delivery != Delivery::All,
-        delivery,
         author,
-        user: None,
-        to_tickets: false,
-        trace: None,
-        request: None,
-        job: None,
-        discord: None,
         d: r#"{"n":1}"#.into(),
+        ..Publication::example(delivery, to)
     }
 }
 

@@ -112,17 +112,8 @@ mod tests {
     fn event(delivery: Delivery, name: &str) -> WaitingEvent {
         let event = Publication {
             name: name.into(),
-            receivers: ClientType::Bot.into(),
-            delivery,
             author: Some(SessionId::from_raw(9)),
-            require_receiver: false,
-            user: None,
-            to_tickets: false,
-            trace: None,
-            request: None,
-            job: None,
-            discord: None,
-            d: "{}".into(),
+            ..Publication::example(delivery, ClientType::Bot.into())
         };
         WaitingEvent { event, first: 1 }
     }

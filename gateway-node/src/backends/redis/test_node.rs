@@ -243,17 +243,9 @@ impl ClusterNode {
 pub(super) fn publishing(number: u64, delivery: Delivery, when_unavailable: WhenUnavailable) -> Publishing {
     let event = Publication {
         name: "event".into(),
-        receivers: ClientType::Bot.into(),
         require_receiver: delivery != Delivery::All,
-        delivery,
-        author: None,
-        user: None,
-        to_tickets: false,
-        trace: None,
-        request: None,
-        job: None,
-        discord: None,
         d: format!(r#"{{"n":{number}}}"#).into(),
+        ..Publication::example(delivery, ClientType::Bot.into())
     };
     Publishing {
         application: APPLICATION.into(),

@@ -49,17 +49,8 @@ async fn a_divergence_stops_deliveries_at_once_and_ends_the_sessions_within_the_
         let publish = async |name: &str, delivery, n: u64| {
             let event = Publication {
                 name: name.into(),
-                receivers: ClientType::Bot.into(),
-                delivery,
-                author: None,
-                require_receiver: false,
-                user: None,
-                to_tickets: false,
-                trace: None,
-                request: None,
-                job: None,
-                discord: None,
                 d: json!({ "n": n }).to_string().into(),
+                ..Publication::example(delivery, ClientType::Bot.into())
             };
             let publishing = Publishing {
                 application: "utilbot".into(),

@@ -41,17 +41,8 @@ async fn an_event_for_a_leaving_session_reaches_another() {
         for n in 0..2 {
             let event = Publication {
                 name: "job".into(),
-                receivers: ClientType::Bot.into(),
-                delivery: Delivery::Any,
-                author: None,
-                require_receiver: false,
-                user: None,
-                to_tickets: false,
-                trace: None,
-                request: None,
-                job: None,
-                discord: None,
                 d: json!({"n": n}).to_string().into(),
+                ..Publication::example(Delivery::Any, ClientType::Bot.into())
             };
             node.worker
                 .app

@@ -95,17 +95,9 @@ mod tests {
         let change = |name: &str, d: &str, target| {
             guild_change(&Publication {
                 name: name.into(),
-                receivers: ClientTypes::NONE,
-                delivery: Delivery::All,
-                author: None,
-                require_receiver: false,
-                user: None,
-                to_tickets: false,
-                request: None,
-                job: None,
-                trace: None,
                 discord: Some(Arc::new(Header::of(name, d, target, None))),
                 d: d.into(),
+                ..Publication::example(Delivery::All, ClientTypes::NONE)
             })
         };
         let guild = r#"{"id":"7","guild_id":"7","unavailable":false}"#;

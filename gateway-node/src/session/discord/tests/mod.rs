@@ -228,17 +228,9 @@ impl DiscordTestNode {
         let d = d.to_string();
         let event = Publication {
             name: name.into(),
-            receivers: ClientTypes::NONE,
-            delivery: Delivery::All,
-            author: None,
-            require_receiver: false,
-            user: None,
-            to_tickets: false,
-            trace: None,
-            request: None,
-            job: None,
             discord: Some(Arc::new(Header::of(name, &d, target, None))),
             d: d.into(),
+            ..Publication::example(Delivery::All, ClientTypes::NONE)
         };
         let publishing = Publishing {
             application: "utilbot".into(),
